@@ -1,0 +1,32 @@
+"""Eight virtual CPU devices and a shared compilation cache, set before JAX starts."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# More threads than cores: collectives of virtual devices wait for each other in the pool.
+os.environ.setdefault("NPROC", "16")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jaxgen-test-cache")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import pytest
+
+import jaxgen  # noqa: F401  (sets the XLA flag that this jaxlib needs)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real data in official layouts: $JAXGEN_DATA, or ../shared/data."""
+    root = Path(
+        os.environ.get("JAXGEN_DATA", Path(__file__).parents[2] / "shared" / "data")
+    ).resolve()
+    if not root.is_dir():
+        pytest.skip("no real data: set JAXGEN_DATA to a folder in the official layouts")
+    return root
