@@ -1,0 +1,160 @@
+"""Networks of LaplaceKL: an encoder-decoder from image to heatmaps, and a patch critic.
+
+Images are [B, S, S, 3] or [B, H, W, 3] float32, heatmaps [B, H, W, K] at full resolution.
+
+Source: Robinson et al., Laplace Landmark Localization, ICCV 2019. The body of the
+encoder-decoder is the recombinator-shaped one whose size agrees with all five parameter
+counts of the paper (1,872,428 for 68 landmarks down to 17,408 at width 1/16).
+"""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgen.models.layers import (
+    Conv1x1,
+    ConvBlock,
+    Norm,
+    he_uniform,
+    leaky_relu,
+    max_pool,
+    normalize,
+    upsample,
+)
+
+
+class LandmarkNet(nn.Module):
+    """Heatmap logits of every landmark, at the resolution of the image.
+
+    Attributes:
+        num_points: K.
+        width: share of the paper's channels (64 and 128): 1, 1/2, 1/4, 1/8 or 1/16.
+        depth: number of halvings, 4 in the paper for 80 pixels. One more suits 128 or 160
+            pixels, two more 256 or 320: the coarsest maps should stay near 5 x 5.
+        norm: "none" as in the paper, or "batch", which trains several times faster.
+        dropout: share of channels dropped after each spatial convolution; the paper has 0.2.
+        dtype: of the computation. Parameters and logits are float32. bfloat16 gains on
+            accelerators, nothing on CPU.
+    """
+
+    num_points: int
+    width: float = 1.0
+    depth: int = 4
+    norm: Norm = "none"
+    dropout: float = 0.2
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: chex.Array, *, train: bool) -> chex.Array:
+        """Runs the network; rng "dropout" if train, collection "batch_stats" with norm.
+
+        Args:
+            images: [B, H, W, 3] float, H and W divisible by 2 ** depth.
+            train: True for dropout and batch statistics, False for inference.
+
+        Returns:
+            [B, H, W, K] float32 logits without bound: a sharp peak needs 12 and more.
+        """
+        narrow, wide = channels(self.width)
+        check_size(images, self.depth)
+        options = dict(norm=self.norm, dropout=self.dropout, dtype=self.dtype)
+
+        def conv(features, size, x):
+            return ConvBlock(features, size, **options)(x, train=train)
+
+        def mix(features, x):
+            return leaky_relu(Conv1x1(features, dtype=self.dtype)(x))
+
+        skips = [conv(narrow, 3, images)]
+        for _ in range(self.depth):
+            skips.append(conv(narrow, 3, max_pool(skips[-1])))
+
+        x = mix(narrow, conv(narrow, 3, skips.pop()))
+        for _ in range(self.depth - 1):
+            x = jnp.concatenate([upsample(x), skips.pop()], -1)
+            x = mix(narrow, conv(wide, 5, x))
+        x = conv(wide, 5, jnp.concatenate([upsample(x), skips.pop()], -1))
+
+        # The three layers between landmarks; the last is linear, so that logits can grow.
+        x = mix(self.num_points, x)
+        x = mix(self.num_points, x)
+        return Conv1x1(self.num_points, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class PatchDiscriminator(nn.Module):
+    """Judges patches of heatmaps given the image they belong to.
+
+    Every convolution sees its input with fresh Gaussian noise while training, which keeps the
+    critic from winning early (Tulyakov et al., MoCoGAN, 2018).
+
+    Attributes:
+        width: share of the channels 64, 128, 256, 512.
+        depth: number of halvings; 4 gives 3 x 3 logits for 80 pixels, each of a patch that
+            covers the face.
+        norm: "batch" or "none", on all but the first and last convolution.
+        noise: standard deviation of the noise before each convolution.
+        dtype: of the computation; parameters and logits are float32.
+    """
+
+    width: float = 1.0
+    depth: int = 4
+    norm: Norm = "batch"
+    noise: float = 0.2
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: chex.Array, heatmaps: chex.Array, *, train: bool) -> chex.Array:
+        """Runs the critic; rng "noise" if train, collection "batch_stats" with norm.
+
+        Args:
+            images: [B, H, W, 3] float, H and W divisible by 2 ** depth.
+            heatmaps: [B, H, W, K] float, in the same range for real and fake ones.
+            train: True for noise and batch statistics.
+
+        Returns:
+            [B, H / 2 ** depth - 2, W / 2 ** depth - 2, 1] float32 logits: real if positive.
+        """
+        chex.assert_equal_shape_prefix([images, heatmaps], 3)
+        check_size(images, self.depth)
+        first, _ = channels(self.width)
+
+        def conv(features, stride, x, *, norm):
+            if train and self.noise:
+                x += self.noise * jax.random.normal(self.make_rng("noise"), x.shape, x.dtype)
+            x = nn.Conv(
+                features,
+                (4, 4),
+                strides=stride,
+                padding=1,
+                use_bias=norm == "none",
+                kernel_init=he_uniform,
+                dtype=self.dtype,
+            )(x)
+            return normalize(norm, x, train=train, dtype=self.dtype)
+
+        x = jnp.concatenate([images, heatmaps], -1)
+        for level in range(self.depth):
+            norm = self.norm if level else "none"
+            x = leaky_relu(conv(first * 2 ** min(level, 3), 2, x, norm=norm))
+        x = leaky_relu(conv(x.shape[-1], 1, x, norm=self.norm))
+        return conv(1, 1, x, norm="none").astype(jnp.float32)
+
+
+def channels(width: float) -> tuple[int, int]:
+    """Narrow and wide channel counts, 64 and 128 at width 1."""
+    narrow = 64 * width
+    if narrow < 1 or narrow != int(narrow):
+        raise ValueError(f"width {width} gives {narrow} channels: use 1, 1/2, 1/4, 1/8 or 1/16")
+    return int(narrow), int(2 * narrow)
+
+
+def check_size(images: chex.Array, depth: int) -> None:
+    """Raises where an image cannot be halved depth times."""
+    chex.assert_rank(images, 4)
+    h, w = images.shape[1:3]
+    if h % 2**depth or w % 2**depth:
+        raise ValueError(
+            f"images of {h} x {w} cannot be halved {depth} times: use a height and width "
+            f"divisible by {2**depth}, or another depth"
+        )

@@ -1,0 +1,117 @@
+"""Building blocks of the networks, in forms that are fast on CPU as well as on accelerators.
+
+Activations are [B, H, W, C]. Each fast form equals the textbook layer it stands for, value
+and gradient, with the same parameters; the tests hold them together.
+"""
+
+import chex
+import flax.linen as nn
+import jax.numpy as jnp
+
+Norm = str  # "none" or "batch"
+
+# PyTorch-style uniform initialisation for rectifiers (He et al., 2015).
+he_uniform = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
+
+
+def leaky_relu(x: chex.Array) -> chex.Array:
+    """x where positive, 0.2 x elsewhere: the rectifier of every network here."""
+    return nn.leaky_relu(x, 0.2)
+
+
+def max_pool(x: chex.Array) -> chex.Array:
+    """2 x 2 max pooling with stride 2, equal to `nn.max_pool`.
+
+    Pairwise maxima over a reshape: the gradient of `nn.max_pool` scatters, which is several
+    times slower on CPU. Where values of a window are equal, the gradient is shared.
+
+    Args:
+        x: [B, H, W, C], H and W even.
+
+    Returns:
+        [B, H / 2, W / 2, C].
+    """
+    b, h, w, c = x.shape
+    if h % 2 or w % 2:
+        raise ValueError(f"max_pool halves height and width, so {h} x {w} must be even")
+    x = x.reshape(b, h // 2, 2, w // 2, 2, c)
+    x = jnp.maximum(x[:, :, 0], x[:, :, 1])
+    return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])
+
+
+def upsample(x: chex.Array) -> chex.Array:
+    """Nearest-neighbour up-sampling by 2, equal to `jax.image.resize(..., "nearest")`.
+
+    Args:
+        x: [B, H, W, C].
+
+    Returns:
+        [B, 2 H, 2 W, C].
+    """
+    b, h, w, c = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c))
+    return x.reshape(b, 2 * h, 2 * w, c)
+
+
+class Conv1x1(nn.Module):
+    """1 x 1 convolution as one matrix product, equal to `nn.Dense` and to a 1 x 1 `nn.Conv`.
+
+    Attributes:
+        features: channels out.
+        dtype: of the computation; parameters stay float32.
+    """
+
+    features: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: chex.Array) -> chex.Array:
+        """[..., C] -> [..., features]."""
+        kernel = self.param("kernel", he_uniform, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        # Two axes: with four, XLA's weight gradient on CPU is slower.
+        rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
+        y = rows @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        return y.reshape(*x.shape[:-1], self.features)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, normalisation, leaky ReLU, dropout, in this order.
+
+    Attributes:
+        features: channels out.
+        size: side of the square kernel, odd; zero padding keeps height and width.
+        norm: "none", or "batch" for batch normalisation (statistics of the whole batch, kept
+            in the collection "batch_stats"; replaces the bias).
+        dropout: share of channels set to 0 per image while training, from the rng "dropout".
+            Whole channels, because neighbouring pixels would give a dropped one away.
+        dtype: of the computation; parameters stay float32.
+    """
+
+    features: int
+    size: int
+    norm: Norm = "none"
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: chex.Array, *, train: bool) -> chex.Array:
+        """[B, H, W, C] -> [B, H, W, features]."""
+        x = nn.Conv(
+            self.features,
+            (self.size, self.size),
+            use_bias=self.norm == "none",
+            kernel_init=he_uniform,
+            dtype=self.dtype,
+        )(x)
+        x = leaky_relu(normalize(self.norm, x, train=train, dtype=self.dtype))
+        return nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
+
+
+def normalize(norm: Norm, x: chex.Array, *, train: bool, dtype=jnp.float32) -> chex.Array:
+    """Applies the normalisation of that name inside the calling module."""
+    if norm == "none":
+        return x
+    if norm == "batch":
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)(x)
+    raise ValueError(f'norm must be "none" or "batch", not {norm!r}')
