@@ -1,0 +1,88 @@
+"""What the command lines of all systems share: flags, config, folder, one-line errors."""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from jaxgen.training.config import CheckpointMismatch, ConfigError, from_json
+from jaxgen.training.workdir import open_workdir
+
+CONFIGS = Path(__file__).parent / "configs"
+MODES = ("train", "evaluate", "predict", "export")
+
+Mode = Callable[[ConfigDict, Path], None]
+
+
+def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mode]) -> None:
+    """Parses the command line and runs its mode; a wrong flag or key is one line, exit code 2.
+
+    Args:
+        system: folder below experiments/configs; its default.py is the default config.
+        check: raises ConfigError for a config that cannot work. It runs before JAX starts.
+        modes: name of --mode -> function of config and workdir.
+    """
+    _set_up_logging()
+    try:
+        _define_flags(system)
+        config = _read_config()
+        check(config)
+    except (AttributeError, KeyError) as error:  # config_flags: an override of an unknown key
+        reason = " ".join(str(error.args[0]).replace("\\n", " ").replace("\\'", "'").split())
+        sys.exit(_usage(f"unknown key in a --config.KEY=VALUE override: {reason}"))
+    except (flags.Error, ConfigError, TypeError, ValueError, OSError) as error:
+        sys.exit(_usage(str(error)))
+    if flags.FLAGS.distributed:
+        import jax
+
+        jax.distributed.initialize()
+    mode = flags.FLAGS.mode
+    workdir = open_workdir(flags.FLAGS.workdir, config, save_config=mode == "train")
+    try:
+        modes[mode](config, workdir)
+    except (ConfigError, CheckpointMismatch, FileNotFoundError) as error:
+        sys.exit(_usage(str(error)))
+
+
+def _define_flags(system: str) -> None:
+    config_flags.DEFINE_config_file(
+        "config",
+        str(CONFIGS / system / "default.py"),
+        "Config file, optionally FILE:variant; any key can be set with --config.a.b=value.",
+    )
+    flags.DEFINE_string("workdir", f"runs/{system}", "Folder of the run: all output goes there.")
+    flags.DEFINE_enum("mode", "train", MODES, "train also evaluates at its end.")
+    flags.DEFINE_bool("distributed", False, "Join the other processes of a pod or cluster.")
+    if {"-h", "-help", "--help", "--helpfull"} & set(sys.argv):
+        print(sys.modules["__main__"].__doc__, flags.FLAGS.get_help(), sep="\n")
+        sys.exit(0)
+    rest = flags.FLAGS(sys.argv)[1:]
+    if rest:
+        raise flags.Error(f"not a flag: {rest[0]!r}. Flags are written --name=value.")
+
+
+def _read_config() -> ConfigDict:
+    """The config of --config; without it, modes other than train use the run's own."""
+    flag = flags.FLAGS["config"]
+    config = flag.value
+    saved = Path(flags.FLAGS.workdir).expanduser() / "config.json"
+    given = any(a.lstrip("-").split("=")[0] == "config" for a in sys.argv[1:])
+    if flags.FLAGS.mode == "train" or given or not saved.exists():
+        return config
+    config = from_json(saved.read_text())
+    config.update_from_flattened_dict(config_flags.get_override_values(flag))
+    return config
+
+
+def _usage(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s", force=True)
+    for noisy in ("absl", "jax", "orbax", "grain", "tensorboardX", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

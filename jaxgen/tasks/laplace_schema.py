@@ -1,0 +1,105 @@
+"""What a LaplaceKL config may hold; checked before JAX is even imported."""
+
+from jaxgen.training.config import (
+    TRAINING_SCHEMA,
+    ConfigError,
+    Schema,
+    boolean,
+    check,
+    integer,
+    number,
+    one_of,
+    optimiser_schema,
+    text,
+)
+
+WIDTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)
+SUPERVISED_LOSSES = (
+    "laplace_kl",
+    "laplace_kl_reverse",
+    "gaussian_kl",
+    "laplace_nll",
+    "soft_argmax_l1",
+    "soft_argmax_l2",
+)
+NORMALIZERS = ("inter_ocular", "inter_pupil", "box_size", "box_diagonal")
+
+SCHEMA: Schema = {
+    **TRAINING_SCHEMA,
+    # Labelled faces.
+    "data.name": text,
+    "data.train_split": text,
+    "data.validation_split": text,
+    "data.test_split": text,
+    "data.manual_dir": text,
+    "data.data_dir": text,
+    "data.label_fraction": number(0, 1, above=True),
+    "data.cache": boolean,
+    "data.workers": integer(),
+    "data.crop_size": integer(16),
+    "data.margin": number(0.5, 5),
+    # Unlabelled faces, read only by adversarial or equivariance training.
+    "unlabelled.name": text,
+    "unlabelled.split": text,
+    "unlabelled.manual_dir": text,
+    "unlabelled.margin": number(0.1, 5),
+    # Augmentation of training crops, see jaxgen.data.augment.
+    "augment.rotation": number(0, 180),
+    "augment.scale": number(0, 0.9),
+    "augment.shift": number(0, 0.9),
+    "augment.flip": number(0, 1),
+    "augment.colour": number(0, 2),
+    "augment.blur": number(0, 1),
+    "augment.noise": number(0, 128),
+    "augment.grey": number(0, 1),
+    "augment.occlusion": number(0, 1),
+    # The heatmap network.
+    "model.num_points": integer(1),
+    "model.width": one_of(*WIDTHS),
+    "model.depth": integer(1),
+    "model.norm": one_of("none", "batch"),
+    "model.dropout": number(0, 0.95),
+    "loss.name": one_of(*SUPERVISED_LOSSES),
+    "loss.temperature": number(0, 100, above=True),
+    "loss.target_scale": number(0.05, 100),
+    # Adversarial training on unlabelled faces; weight 0 switches it off.
+    "adversarial.weight": number(0, 1000),
+    "adversarial.loss": one_of("non_saturating", "least_squares", "hinge"),
+    "adversarial.width": one_of(*WIDTHS),
+    "adversarial.depth": integer(1),
+    "adversarial.noise": number(0, 10),
+    **optimiser_schema("adversarial.optimiser"),
+    # Equivariance (ELT of Honari et al. 2018); weight 0 switches it off.
+    "equivariance.weight": number(0, 1000),
+    "equivariance.transform.rotation": number(0, 180),
+    "equivariance.transform.scale": number(0, 0.9),
+    "equivariance.transform.shift": number(0, 0.9),
+    **optimiser_schema("optimiser"),
+    "train.batch_size": integer(1),
+    "train.unlabelled_batch_size": integer(1),
+    "evaluate.batch_size": integer(1),
+    "evaluate.normalizer": one_of(*NORMALIZERS),
+    "evaluate.checkpoint": one_of("best", "latest"),
+}
+
+
+def check_config(config) -> None:
+    """Raises ConfigError naming the key that cannot work and the fix."""
+    check(config, SCHEMA)
+    for key, depth in (("model", config.model.depth), ("adversarial", config.adversarial.depth)):
+        if config.data.crop_size % 2**depth:
+            raise ConfigError(
+                f"config.data.crop_size={config.data.crop_size} cannot be halved "
+                f"config.{key}.depth={depth} times: use a multiple of {2**depth}."
+            )
+    if config.adversarial.weight > 0 and not config.unlabelled.name:
+        raise ConfigError(
+            "config.adversarial.weight is above 0 but config.unlabelled.name is empty: name a "
+            "source of unlabelled faces (for example image_folder) or set the weight to 0."
+        )
+
+
+def needs_unlabelled(config) -> bool:
+    """Whether training reads unlabelled faces."""
+    wanted = config.adversarial.weight > 0 or config.equivariance.weight > 0
+    return wanted and bool(config.unlabelled.name)

@@ -1,0 +1,130 @@
+"""Checkpoints: state and data position in one atomic step directory, best and last kept.
+
+The only module that talks to Orbax.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from jaxgen.training.config import CheckpointMismatch
+
+Tree = Any
+_log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """Saves and restores (state, data position) under WORKDIR/checkpoints.
+
+    Args:
+        directory: made if missing.
+        best_metric: name of the validation metric whose lowest value marks the best step.
+    """
+
+    def __init__(self, directory: Path, *, best_metric: str, read_only: bool = False):
+        score = _lowest(best_metric)
+        # Orbax keeps the end of the sorted list, so descending order keeps the lowest.
+        best = policies.BestN(
+            get_metric_fn=score, n=1, reverse=True, keep_checkpoints_without_metrics=False
+        )
+        # Two of the latest: one remains if the machine dies while the other is written.
+        keep = policies.AnyPreservationPolicy([policies.LatestN(2), best])
+        self._metric = best_metric
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "position": ocp.JsonCheckpointHandler(),
+            },
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=keep,
+                best_fn=score,  # without it Orbax drops the metrics
+                best_mode="min",
+                create=not read_only,
+                read_only=read_only,
+            ),
+        )
+
+    def save(self, step: int, state: Tree, position: dict, metrics: dict[str, float]) -> None:
+        """Starts saving in the background; the next save or `close` waits for it."""
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
+            ),
+            metrics=metrics,
+            force=True,
+        )
+
+    def latest_step(self) -> int | None:
+        """The newest complete step, or None."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """The step with the lowest best_metric, the latest if none was measured, or None."""
+        measured = {
+            step: metrics[self._metric]
+            for step in self._manager.all_steps()
+            if self._metric in (metrics := self._manager.metrics(step) or {})
+        }
+        return min(measured, key=measured.get) if measured else self.latest_step()
+
+    def restore(self, step: int, like: Tree) -> tuple[Tree, dict]:
+        """Reads a step.
+
+        Args:
+            step: one of the saved steps.
+            like: tree of arrays or jax.ShapeDtypeStruct with shardings.
+
+        Returns:
+            The state, shaped and sharded like `like`, and the data position.
+
+        Raises:
+            CheckpointMismatch: a parameter is missing or has another shape.
+        """
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        self._check_shapes(step, abstract)
+        saved = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()
+            ),
+        )
+        return saved["state"], saved["position"]
+
+    def close(self) -> None:
+        """Waits for the save in progress."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def _check_shapes(self, step: int, abstract: Tree) -> None:
+        saved = _shapes(self._manager.item_metadata(step)["state"])
+        wanted = _shapes(abstract)
+        for path in sorted(saved.keys() | wanted.keys()):
+            if saved.get(path) != wanted.get(path):
+                raise CheckpointMismatch(
+                    f"{self._manager.directory}/{step}: {path} has shape "
+                    f"{saved.get(path, 'nothing')} in the checkpoint and "
+                    f"{wanted.get(path, 'nothing')} in the config's network. Use the config of "
+                    "that run (config.json beside checkpoints/) or another --workdir."
+                )
+
+
+def _lowest(name: str):
+    return lambda metrics: metrics.get(name, float("inf"))
+
+
+def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    """Maps a leaf's path to its shape, alike for dataclasses, tuples and Orbax metadata."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        "/".join(str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path): (
+            tuple(leaf.shape)
+        )
+        for path, leaf in leaves
+        if getattr(leaf, "shape", None) is not None
+    }

@@ -1,0 +1,69 @@
+"""The folder of one run, and the caches that runs share."""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from jaxgen.training.config import flatten, from_json, to_json
+
+_log = logging.getLogger(__name__)
+
+
+def open_workdir(path: str, config, *, save_config: bool) -> Path:
+    """Makes the folder, proves that it can be written, and saves config.json in it.
+
+    Args:
+        path: any path; ~ is expanded.
+        config: ConfigDict of the run.
+        save_config: False where the run only reads what an earlier one trained.
+
+    Raises:
+        SystemExit: the folder cannot be made or written; the message says why.
+    """
+    workdir = Path(path).expanduser().absolute()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=workdir):
+            pass
+        if save_config:
+            _warn_of_changes(workdir / "config.json", config)
+            temporary = workdir / "config.json.tmp"
+            temporary.write_text(to_json(config) + "\n")
+            os.replace(temporary, workdir / "config.json")
+    except OSError as error:
+        raise SystemExit(
+            f"cannot write to --workdir={workdir}: {error.strerror}. Choose another folder."
+        ) from error
+    return workdir
+
+
+def _warn_of_changes(path: Path, config) -> None:
+    """Says which keys differ from those that the folder's run began with."""
+    if not path.exists():
+        return
+    old, new = dict(flatten(from_json(path.read_text()))), dict(flatten(config))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            _log.warning(
+                "config.%s was %r when this run began, now %r", key, old.get(key), new.get(key)
+            )
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder, so that the next start is fast.
+
+    JAX_COMPILATION_CACHE_DIR, if set, wins.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir:
+        return
+    base = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    try:
+        (base / "jaxgen" / "xla").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _log.warning("no compilation cache: %s", error)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(base / "jaxgen" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
