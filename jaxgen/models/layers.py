@@ -15,7 +15,7 @@ he_uniform = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
 
 
 def leaky_relu(x: chex.Array) -> chex.Array:
-    """x where positive, 0.2 x elsewhere: the rectifier of every network here."""
+    """X where positive, 0.2 x elsewhere: the rectifier of every network here."""
     return nn.leaky_relu(x, 0.2)
 
 

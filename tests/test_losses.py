@@ -1,0 +1,74 @@
+"""Shared losses: closed forms, who gains from what, missing labels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgen.losses import ADVERSARIAL, NON_SATURATING, point_l1, point_l2
+
+
+def test_non_saturating_is_binary_cross_entropy():
+    logits = np.random.default_rng(0).normal(0, 3, (4, 3, 3, 1)).astype(np.float32)
+
+    def expected(label):
+        return optax.sigmoid_binary_cross_entropy(logits, jnp.full(logits.shape, label))
+
+    for loss, label in zip(NON_SATURATING, (1.0, 0.0, 1.0), strict=True):
+        np.testing.assert_allclose(loss(logits), expected(label).mean((1, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name, at_zero, at_two",
+    [
+        ("non_saturating", (np.log(2),) * 3, (0.126928, 2.126928, 0.126928)),
+        ("least_squares", (1, 0, 1), (1, 4, 1)),
+        ("hinge", (1, 1, 0), (0, 3, -2)),
+    ],
+)
+def test_adversarial_closed_forms(name, at_zero, at_two):
+    got = [loss(np.array([0.0, 2.0])) for loss in ADVERSARIAL[name]]
+    np.testing.assert_allclose(np.transpose(got), [at_zero, at_two], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_players_pull_logits_of_generated_items_in_opposite_directions(name):
+    logits = jnp.array([0.3])
+    slopes = [jax.grad(lambda x, f=f: f(x)[0])(logits)[0] for f in ADVERSARIAL[name]]
+    on_real, on_generated, generator = slopes
+    assert on_real < 0 < on_generated
+    assert generator < 0
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+@pytest.mark.parametrize("logit", [-1e4, 1e4])
+def test_sure_discriminators_give_finite_losses(name, logit):
+    for loss in ADVERSARIAL[name]:
+        value, grad = jax.value_and_grad(lambda x, f=loss: f(x)[0])(jnp.array([logit]))
+        assert np.isfinite(value) and np.isfinite(grad).all()
+
+
+def test_bfloat16_logits_are_reduced_in_float32():
+    logits = jnp.full((1, 300), 1.0, jnp.bfloat16).at[0, 0].set(256.0)
+    assert NON_SATURATING.on_generated(logits).dtype == jnp.float32
+    expected = (256 + 299 * np.log1p(np.e)) / 300
+    np.testing.assert_allclose(NON_SATURATING.on_generated(logits), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss, expected", [(point_l1, [7, 0]), (point_l2, [25, 0])])
+@pytest.mark.parametrize("missing", [0.0, np.nan])
+def test_point_losses_skip_missing_labels(loss, expected, missing):
+    pred = jnp.array([[3.0, -4.0], [9.0, 9.0]])
+    target = jnp.array([[0.0, 0.0], [missing, missing]])
+    mask = jnp.array([True, False])
+    np.testing.assert_allclose(loss(pred, target, mask), expected)
+    grad = jax.grad(lambda x: loss(x, target, mask).sum())(pred)
+    assert (grad[0] != 0).all() and (grad[1] == 0).all()
+
+
+def test_point_losses_refuse_shapes_that_would_broadcast():
+    with pytest.raises(AssertionError):
+        point_l1(jnp.zeros((4, 3, 2)), jnp.zeros((3, 2)), jnp.ones((4, 3), bool))
+    with pytest.raises(AssertionError):
+        point_l2(jnp.zeros((4, 3, 2)), jnp.zeros((4, 3, 2)), jnp.ones((4, 3, 1), bool))
