@@ -14,45 +14,51 @@ import jax.numpy as jnp
 
 
 class AdversarialLoss(NamedTuple):
-    """The three terms of a two-player game, each [B, ...] logits -> [B].
+    """The two sides of a game.
 
-    A discriminator minimises (mean of `on_real` + mean of `on_generated`) / 2, a generator the
-    mean of `generator`.
+    The discriminator minimises (mean over real + mean over generated items) / 2.
     """
 
-    on_real: Callable  # discriminator, logits of real items
-    on_generated: Callable  # discriminator, logits of generated items
-    generator: Callable  # generator, logits of its own items
+    discriminator: Callable  # (logits of real [R, ...], of generated [G, ...]) -> ([R], [G])
+    generator: Callable  # logits of its own items [G, ...] -> [G]
 
 
-def _per_item(loss: Callable) -> Callable:
-    def on_logits(logits: chex.Array) -> chex.Array:
-        values = loss(jnp.asarray(logits, jnp.float32))
-        return values.reshape(len(values), -1).mean(1)
+def _per_item(logits: chex.Array) -> chex.Array:
+    return logits.reshape(len(logits), -1).mean(1)
 
-    return on_logits
+
+def _game(on_real: Callable, on_generated: Callable, generator: Callable) -> AdversarialLoss:
+    def discriminator(real, generated):
+        return (
+            _per_item(on_real(jnp.asarray(real, jnp.float32))),
+            _per_item(on_generated(jnp.asarray(generated, jnp.float32))),
+        )
+
+    return AdversarialLoss(
+        discriminator, lambda logits: _per_item(generator(jnp.asarray(logits, jnp.float32)))
+    )
 
 
 # log(1 + e^-logit) is the cross-entropy of "real", whose slope does not vanish for a
 # generator that loses (Goodfellow et al., 2014, section 3).
-NON_SATURATING = AdversarialLoss(
-    on_real=_per_item(lambda x: jax.nn.softplus(-x)),
-    on_generated=_per_item(jax.nn.softplus),
-    generator=_per_item(lambda x: jax.nn.softplus(-x)),
+NON_SATURATING = _game(
+    on_real=lambda logits: jax.nn.softplus(-logits),
+    on_generated=jax.nn.softplus,
+    generator=lambda logits: jax.nn.softplus(-logits),
 )
 
-# Mao et al., Least Squares GAN, 2017, with labels 1 and 0.
-LEAST_SQUARES = AdversarialLoss(
-    on_real=_per_item(lambda x: jnp.square(x - 1)),
-    on_generated=_per_item(jnp.square),
-    generator=_per_item(lambda x: jnp.square(x - 1)),
+# Labels 1 and 0 (Mao et al., Least Squares GAN, 2017).
+LEAST_SQUARES = _game(
+    on_real=lambda logits: jnp.square(logits - 1),
+    on_generated=jnp.square,
+    generator=lambda logits: jnp.square(logits - 1),
 )
 
 # Lim and Ye, Geometric GAN, 2017.
-HINGE = AdversarialLoss(
-    on_real=_per_item(lambda x: jax.nn.relu(1 - x)),
-    on_generated=_per_item(lambda x: jax.nn.relu(1 + x)),
-    generator=_per_item(lambda x: -x),
+HINGE = _game(
+    on_real=lambda logits: jax.nn.relu(1 - logits),
+    on_generated=lambda logits: jax.nn.relu(1 + logits),
+    generator=lambda logits: -logits,
 )
 
 # The names that configs use.

@@ -9,14 +9,16 @@ import pytest
 from jaxgen.losses import ADVERSARIAL, NON_SATURATING, point_l1, point_l2
 
 
+def three_terms(game, logits):
+    """The losses of the same logits taken as real, as generated, and by the generator."""
+    return [*game.discriminator(logits, logits), game.generator(logits)]
+
+
 def test_non_saturating_is_binary_cross_entropy():
     logits = np.random.default_rng(0).normal(0, 3, (4, 3, 3, 1)).astype(np.float32)
-
-    def expected(label):
-        return optax.sigmoid_binary_cross_entropy(logits, jnp.full(logits.shape, label))
-
-    for loss, label in zip(NON_SATURATING, (1.0, 0.0, 1.0), strict=True):
-        np.testing.assert_allclose(loss(logits), expected(label).mean((1, 2, 3)), rtol=1e-5)
+    for got, label in zip(three_terms(NON_SATURATING, logits), (1.0, 0.0, 1.0), strict=True):
+        expected = optax.sigmoid_binary_cross_entropy(logits, jnp.full(logits.shape, label))
+        np.testing.assert_allclose(got, expected.mean((1, 2, 3)), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -28,15 +30,20 @@ def test_non_saturating_is_binary_cross_entropy():
     ],
 )
 def test_adversarial_closed_forms(name, at_zero, at_two):
-    got = [loss(np.array([0.0, 2.0])) for loss in ADVERSARIAL[name]]
+    got = three_terms(ADVERSARIAL[name], np.array([0.0, 2.0]))
     np.testing.assert_allclose(np.transpose(got), [at_zero, at_two], rtol=1e-5, atol=1e-6)
+
+
+def test_real_and_generated_batches_may_differ_in_size():
+    real, generated = NON_SATURATING.discriminator(jnp.zeros((2, 3, 3, 1)), jnp.zeros((5, 4)))
+    assert real.shape == (2,) and generated.shape == (5,)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_players_pull_logits_of_generated_items_in_opposite_directions(name):
-    logits = jnp.array([0.3])
-    slopes = [jax.grad(lambda x, f=f: f(x)[0])(logits)[0] for f in ADVERSARIAL[name]]
-    on_real, on_generated, generator = slopes
+    on_real, on_generated, generator = jax.jacobian(
+        lambda logit: jnp.concatenate(three_terms(ADVERSARIAL[name], logit[None]))
+    )(jnp.float32(0.3))
     assert on_real < 0 < on_generated
     assert generator < 0
 
@@ -44,16 +51,18 @@ def test_players_pull_logits_of_generated_items_in_opposite_directions(name):
 @pytest.mark.parametrize("name", ADVERSARIAL)
 @pytest.mark.parametrize("logit", [-1e4, 1e4])
 def test_sure_discriminators_give_finite_losses(name, logit):
-    for loss in ADVERSARIAL[name]:
-        value, grad = jax.value_and_grad(lambda x, f=loss: f(x)[0])(jnp.array([logit]))
-        assert np.isfinite(value) and np.isfinite(grad).all()
+    def terms(logit):
+        return jnp.concatenate(three_terms(ADVERSARIAL[name], logit[None]))
+
+    assert np.isfinite(terms(jnp.float32(logit))).all()
+    assert np.isfinite(jax.jacobian(terms)(jnp.float32(logit))).all()
 
 
 def test_bfloat16_logits_are_reduced_in_float32():
     logits = jnp.full((1, 300), 1.0, jnp.bfloat16).at[0, 0].set(256.0)
-    assert NON_SATURATING.on_generated(logits).dtype == jnp.float32
-    expected = (256 + 299 * np.log1p(np.e)) / 300
-    np.testing.assert_allclose(NON_SATURATING.on_generated(logits), expected, rtol=1e-5)
+    _, generated = NON_SATURATING.discriminator(logits, logits)
+    assert generated.dtype == jnp.float32
+    np.testing.assert_allclose(generated, (256 + 299 * np.log1p(np.e)) / 300, rtol=1e-5)
 
 
 @pytest.mark.parametrize("loss, expected", [(point_l1, [7, 0]), (point_l2, [25, 0])])

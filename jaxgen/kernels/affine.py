@@ -9,6 +9,7 @@ points of a warped image come from the inverse:
 """
 
 import chex
+import jax
 import jax.numpy as jnp
 
 
@@ -60,6 +61,30 @@ def similarity(angle, scale, shift, *, center) -> chex.Array:
     center = jnp.asarray(center, jnp.float32)
     offset = center - linear @ center + jnp.asarray(shift, jnp.float32)
     return jnp.concatenate([linear, offset[:, None]], 1)
+
+
+def random_similarity(
+    key: chex.PRNGKey, *, size: int, rotation: float, scale: float, shift: float
+) -> chex.Array:
+    """A random turn, zoom and shift of a square image about its centre.
+
+    Args:
+        key: PRNG key.
+        size: side of the image, pixels.
+        rotation: largest turn either way, degrees.
+        scale: largest zoom in; out is the inverse (0.1: between 1 / 1.1 and 1.1).
+        shift: largest shift along each axis, as a share of `size`.
+
+    Returns:
+        [2, 3] float32, input pixel -> output pixel: invert it for `warp`.
+    """
+    turn, zoom, *moves = jax.random.uniform(key, (4,), minval=-1.0)
+    return similarity(
+        jnp.radians(rotation * turn),
+        (1 + scale) ** zoom,
+        shift * size * jnp.stack(moves),
+        center=((size - 1) / 2,) * 2,
+    )
 
 
 def transform_points(matrix: chex.Array, points: chex.Array) -> chex.Array:

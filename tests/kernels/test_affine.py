@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from jaxgen.kernels.affine import invert, similarity, transform_points, warp
+from jaxgen.kernels.affine import invert, random_similarity, similarity, transform_points, warp
 from jaxgen.kernels.heatmap import Moments, render_gaussian, soft_argmax
 
 CENTER = (23.5, 19.5)
@@ -91,6 +91,18 @@ def test_gradients_of_image_and_matrix():
     image = jnp.asarray(np.random.default_rng(6).normal(size=(5, 6, 1)), jnp.float32)
     matrix = similarity(0.2, 0.7, (0.1, 0.2), center=(2.5, 2.0))
     check_grads(jax.jit(warp), (image, matrix), 1, ["rev"], atol=1e-2, rtol=1e-2, eps=1e-3)
+
+
+def test_random_similarities_fill_their_ranges():
+    keys = jax.random.split(jax.random.key(0), 500)
+    draw = jax.vmap(lambda key: random_similarity(key, size=81, rotation=30, scale=0.2, shift=0.1))
+    matrices = np.asarray(draw(keys))
+    angle = np.degrees(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    scale = np.hypot(matrices[:, 1, 0], matrices[:, 0, 0])
+    moved = matrices @ np.array([40, 40, 1]) - 40  # the centre moves by the shift alone
+    for values, low, high in ((angle, -30, 30), (scale, 1 / 1.2, 1.2), (moved, -8.1, 8.1)):
+        assert low <= values.min() < 0.95 * low + 0.05 * high
+        assert high >= values.max() > 0.95 * high + 0.05 * low
 
 
 def test_batches_are_refused():
