@@ -1,0 +1,54 @@
+"""Face sets that TFDS itself provides, converted to the form of `jaxgen.data.sources`.
+
+TFDS downloads and prepares them (most need the extra `prepare`, that is TensorFlow, for this one
+step). Their images are stored as they are; boxes are tight boxes around the labelled points.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from jaxgen.data.builders import images
+
+_CELEB_A_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+
+
+def the300w_lp(record, index) -> dict:
+    """300W-LP: 68 points, stored as fractions of the image side."""
+    return _example("the300w_lp", record, index, _from_fractions(record, "landmarks_2d"))
+
+
+def aflw2k3d(record, index) -> dict:
+    """AFLW2000-3D: 68 points, stored as fractions of the image side."""
+    points = _from_fractions(record, "landmarks_68_3d_xy_normalized")
+    return _example("aflw2k3d", record, index, points)
+
+
+def celeb_a(record, index) -> dict:
+    """CelebA: five points (left and right as seen in the picture), in pixels."""
+    marks = record["landmarks"]
+    points = [(marks[f"{name}_x"], marks[f"{name}_y"]) for name in _CELEB_A_POINTS]
+    return _example("celeb_a", record, index, np.array(points, np.float32))
+
+
+def _from_fractions(record, key):
+    with Image.open(io.BytesIO(record["image"])) as image:  # reads the header only
+        return (np.asarray(record[key]) * image.size).astype(np.float32)
+
+
+def _example(data_set, record, index, points):
+    name = f"{data_set}/{index:06d}"
+    return {
+        "image": record["image"],
+        "points": points,
+        "visible": np.ones(len(points), bool),
+        "box": images.tight_box(points),
+        "source_matrix": np.eye(3)[:2],
+        "name": name,
+        "group": name,
+        "subset": "",
+    }
+
+
+SETS = {"the300w_lp": the300w_lp, "aflw2k3d": aflw2k3d, "celeb_a": celeb_a}

@@ -1,0 +1,218 @@
+"""From sources to batches: crop, augment, shuffle, batch; deterministic and resumable.
+
+Batches are dicts of NumPy arrays with static shapes:
+
+    training, labelled     image uint8 [B, S, S, 3]; points float32 [B, K, 2] in crop pixels, 0
+                           where not labelled; mask bool [B, K], True where labelled
+    training, unlabelled   image uint8 [B, S, S, 3]
+    evaluation             the labelled fields; matrix float32 [B, 2, 3], pixels of the original
+                           file -> crop pixels; index int32 [B], position in the source; valid
+                           bool [B], False in the rows that fill up the last batch
+
+A labelled point that augmentation or a tight margin moves outside the crop stays labelled: its
+place is still known, and a loss on coordinates can use it. NaN labels are masked.
+
+Iterators are Grain's: `get_state()` returns a small JSON-able dict, `set_state()` resumes at exactly
+the next batch, and `grain.checkpoint.CheckpointSave` stores it.
+"""
+
+import numpy as np
+
+from jaxgen.data import augment as augmentation
+from jaxgen.data import crop
+
+
+def labelled_example(example, rng, *, size, margin, settings, flip_order) -> dict:
+    """One training example: image [S, S, 3] uint8, points [K, 2] float32, mask [K] bool."""
+    geometry = augmentation.draw_geometry(rng, settings)
+    matrix = crop.crop_matrix(example["box"], size=size, margin=margin, **geometry)
+    image = crop.crop_image(example["image"], matrix, size)
+    points = crop.transform_points(matrix, example["points"])
+    if geometry["flip"]:
+        points = points[flip_order]  # a mirrored left eye is a right eye
+    return {
+        "image": augmentation.change_appearance(rng, settings, image),
+        **_points_and_mask(points),
+    }
+
+
+def unlabelled_example(example, rng, *, size, margin, settings) -> dict:
+    """One training image: [S, S, 3] uint8."""
+    geometry = augmentation.draw_geometry(rng, settings)
+    matrix = crop.crop_matrix(example["box"], size=size, margin=margin, **geometry)
+    image = crop.crop_image(example["image"], matrix, size)
+    return {"image": augmentation.change_appearance(rng, settings, image)}
+
+
+def evaluation_example(example, *, size, margin) -> dict:
+    """One test example: image, points and mask as in training, and the [2, 3] float32 matrix."""
+    matrix = crop.crop_matrix(example["box"], size=size, margin=margin)
+    points = crop.transform_points(matrix, example["points"])
+    return {
+        "image": crop.crop_image(example["image"], matrix, size),
+        "matrix": crop.compose(matrix, example["source_matrix"]).astype(np.float32),
+        **_points_and_mask(points),
+    }
+
+
+def _points_and_mask(points):
+    mask = np.isfinite(points).all(-1)
+    return {"points": np.where(mask[:, None], points, 0).astype(np.float32), "mask": mask}
+
+
+def labelled_batches(
+    source,
+    *,
+    batch_size,
+    size,
+    margin,
+    seed,
+    augment=augmentation.OFF,
+    flip_order=None,
+    process_index=0,
+    process_count=1,
+    num_threads=2,
+    num_workers=0,
+):
+    """Endless shuffled training batches.
+
+    Args:
+        source: labelled `sources.Source`.
+        batch_size: examples per batch of THIS process.
+        size: side of the crop in pixels.
+        margin: side of the cropped square as a multiple of the box.
+        seed: of the order and of the augmentation; resuming needs the same.
+        augment: `augment.Settings`.
+        flip_order: [K] from `flip_pairs.for_points`; needed where `augment.flip` > 0.
+        process_index: which of `process_count` shares of the source this process reads.
+        process_count: number of processes.
+        num_threads: threads that read ahead; 0 reads when asked.
+        num_workers: processes that read and augment; each keeps its own cache. On few cores
+            threads are faster.
+
+    Returns:
+        A Grain iterator, see the module docstring.
+
+    Raises:
+        ValueError: a flip without pairs, or fewer examples than processes.
+    """
+    if augment.flip > 0 and flip_order is None:
+        raise ValueError("config.data.augment.flip needs flip pairs: config.data.flip_pairs")
+
+    def prepare(example, rng):
+        return labelled_example(
+            example, rng, size=size, margin=margin, settings=augment, flip_order=flip_order
+        )
+
+    share = _share(source, batch_size, process_index, process_count)
+    return _endless(share, prepare, batch_size, seed, num_threads, num_workers)
+
+
+def unlabelled_batches(
+    source,
+    *,
+    batch_size,
+    size,
+    margin,
+    seed,
+    augment=augmentation.OFF,
+    process_index=0,
+    process_count=1,
+    num_threads=2,
+    num_workers=0,
+):
+    """Endless shuffled batches of images; arguments as in `labelled_batches`.
+
+    A labelled source will do too: its labels are not read.
+    """
+
+    def prepare(example, rng):
+        return unlabelled_example(example, rng, size=size, margin=margin, settings=augment)
+
+    share = _share(source, batch_size, process_index, process_count)
+    return _endless(share, prepare, batch_size, seed, num_threads, num_workers)
+
+
+def evaluation_batches(
+    source, *, batch_size, size, margin, process_index=0, process_count=1, num_threads=2
+):
+    """Every example of this process's share once, in order; the last batch is filled up.
+
+    All processes get the same number of batches, so that collective steps never wait in vain.
+    Arguments as in `labelled_batches`.
+
+    Returns:
+        An iterable of batches with a length.
+    """
+    import grain
+
+    share = -(-len(source) // process_count)  # of the largest process
+    num_batches = -(-share // batch_size)
+
+    def load(row):
+        index = row * process_count + process_index
+        valid = index < len(source)
+        index = index if valid else len(source) - 1
+        example = _named(
+            lambda item, _: evaluation_example(item, size=size, margin=margin), source[index], None
+        )
+        return {**example, "index": np.int32(index), "valid": np.bool_(valid)}
+
+    rows = grain.MapDataset.range(num_batches * batch_size).map(load).batch(batch_size)
+    return _Batches(rows.to_iter_dataset(_read_options(num_threads)), num_batches)
+
+
+class _Batches:
+    """A Grain dataset that knows its length; every loop over it starts anew."""
+
+    def __init__(self, dataset, length):
+        self._dataset, self._length = dataset, length
+
+    def __len__(self):
+        return self._length
+
+    def __iter__(self):
+        return iter(self._dataset)
+
+
+def _share(source, batch_size, process_index, process_count):
+    import grain
+
+    if len(source) < process_count:
+        raise ValueError(f"{len(source)} examples cannot feed {process_count} processes")
+    if batch_size < 1:
+        raise ValueError(
+            f"the batch of a process holds {batch_size} examples; it needs one or more"
+        )
+    return grain.MapDataset.source(source)[process_index::process_count]
+
+
+def _endless(share, prepare, batch_size, seed, num_threads, num_workers):
+    import grain
+
+    dataset = (
+        share.seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(lambda example, rng: _named(prepare, example, rng))
+        .batch(batch_size, drop_remainder=True)
+        .to_iter_dataset(_read_options(num_threads))
+    )
+    if num_workers:
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+    return iter(dataset)
+
+
+def _read_options(num_threads):
+    import grain
+
+    # Elements are whole batches here: a few ready ahead hide a slow one without much memory.
+    return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 if num_threads else 0)
+
+
+def _named(prepare, example, rng):
+    """Runs one preparation; an error says which file it was."""
+    try:
+        return prepare(example, rng)
+    except ValueError as error:
+        raise ValueError(f"{example['name']}: {error}") from error
