@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxgen.training.config import CheckpointMismatch, ConfigError, from_json
+from jaxgen.training.config import CheckpointMismatch, ConfigError, flatten, from_json
 from jaxgen.training.workdir import open_workdir
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -45,6 +45,11 @@ def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mo
         modes[mode](config, workdir)
     except (ConfigError, CheckpointMismatch, FileNotFoundError) as error:
         sys.exit(_usage(str(error)))
+
+
+def batch_sizes(config: ConfigDict) -> dict[str, int]:
+    """Every key of the config that is a batch size, for `mesh.check_divisible`."""
+    return {key: value for key, value in flatten(config) if key.endswith("batch_size")}
 
 
 def _define_flags(system: str) -> None:

@@ -219,7 +219,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
             variables, images, heatmaps, train=True, rngs=rngs, mutable=["batch_stats"]
         )
 
-    discriminator_loss, generator_loss = losses.ADVERSARIAL[config.adversarial.loss]
+    adversarial = losses.ADVERSARIAL[config.adversarial.loss]
 
     def landmark_loss(params):
         # One forward pass over labelled and unlabelled faces serves every term.
@@ -231,7 +231,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         if state.discriminator is not None:
             fake = fake_heatmaps(config, logits[count:])
             scores, _ = criticise(state.discriminator.params, unlabelled, fake, key_fake)
-            terms["adversarial"] = generator_loss(scores).mean()
+            terms["adversarial"] = adversarial.generator(scores).mean()
             total += config.adversarial.weight * terms["adversarial"]
         # (3) all faces: points move with the picture.
         if config.equivariance.weight > 0:
@@ -262,8 +262,9 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     def critic_loss(params):
         on_fake, _ = criticise(params, unlabelled, fake, key_fake)
         on_real, mutated = criticise(params, images[:count], real, key_real)
-        loss_real, loss_fake = discriminator_loss(on_real, on_fake)
-        accuracy = ((on_real > 0).mean() + (on_fake < 0).mean()) / 2
+        loss_real, loss_fake = adversarial.discriminator(on_real, on_fake)
+        boundary = 0.5 if config.adversarial.loss == "least_squares" else 0.0
+        accuracy = ((on_real > boundary).mean() + (on_fake < boundary).mean()) / 2
         loss = (loss_real.mean() + loss_fake.mean()) / 2
         return loss, (mutated.get("batch_stats", {}), accuracy)
 

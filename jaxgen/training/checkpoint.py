@@ -86,7 +86,7 @@ class Checkpoints:
         Raises:
             CheckpointMismatch: a parameter is missing or has another shape.
         """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        abstract = jax.tree.map(_as_stored, like)
         self._check_shapes(step, abstract)
         saved = self._manager.restore(
             step,
@@ -112,6 +112,43 @@ class Checkpoints:
                     f"{wanted.get(path, 'nothing')} in the config's network. Use the config of "
                     "that run (config.json beside checkpoints/) or another --workdir."
                 )
+
+
+def restore_one(directory: Path, like: Tree, *, best_metric: str, which: str) -> tuple[Tree, int]:
+    """Reads one state of a finished or running training.
+
+    Args:
+        directory: WORKDIR/checkpoints.
+        like: tree of jax.ShapeDtypeStruct with shardings.
+        best_metric: as in training.
+        which: "best" or "latest".
+
+    Returns:
+        The state and its step.
+
+    Raises:
+        CheckpointMismatch: there is no checkpoint, or it holds another network.
+    """
+    missing = CheckpointMismatch(
+        f"no checkpoint in {directory}: train first (--mode=train) or name the --workdir of a run."
+    )
+    if not directory.is_dir():
+        raise missing
+    checkpoints = Checkpoints(directory, best_metric=best_metric, read_only=True)
+    step = checkpoints.best_step() if which == "best" else checkpoints.latest_step()
+    if step is None:
+        raise missing
+    state, _ = checkpoints.restore(step, like)
+    checkpoints.close()
+    return state, step
+
+
+def _as_stored(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Shape, dtype and sharding of a leaf on disk, where a random key is plain integers."""
+    stored = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        stored = jax.eval_shape(jax.random.key_data, stored)
+    return stored.update(sharding=leaf.sharding)
 
 
 def _lowest(name: str):

@@ -59,6 +59,11 @@ def one_of(*choices) -> Rule:
     return rule
 
 
+def anything(value) -> str | None:
+    """Any value."""
+    del value
+
+
 def boolean(value) -> str | None:
     """True or False."""
     return None if isinstance(value, bool) else "True or False"
@@ -72,12 +77,16 @@ def text(value) -> str | None:
 def check(config: ml_collections.ConfigDict, schema: Schema) -> None:
     """Raises ConfigError naming the first unknown key, missing key or bad value."""
     values = dict(flatten(config))
+    # A rule for "a.b.*" covers whatever lies below a.b: options that another part checks.
+    free = tuple(key.removesuffix("*") for key in schema if key.endswith(".*"))
     for key in values:
-        if key not in schema:
+        if key not in schema and not key.startswith(free):
             near = difflib.get_close_matches(key, schema, n=1)
             hint = f" Did you mean config.{near[0]}?" if near else ""
             raise ConfigError(f"unknown key config.{key}.{hint}")
     for key, rule in schema.items():
+        if key.endswith(".*"):
+            continue
         if key not in values:
             raise ConfigError(f"missing key config.{key}: start from the system's default.py.")
         expected = rule(values[key])

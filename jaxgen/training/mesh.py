@@ -30,6 +30,14 @@ def split_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P("data"))
 
 
+def abstract_replicated(mesh: Mesh, shapes: Tree) -> Tree:
+    """Adds to a tree of jax.ShapeDtypeStruct that every device holds all of it."""
+    sharding = replicated(mesh)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+    )
+
+
 def check_divisible(mesh: Mesh, **batch_sizes: int) -> None:
     """Raises ValueError naming the first batch size that the devices cannot share."""
     for key, size in batch_sizes.items():

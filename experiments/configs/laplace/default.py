@@ -19,11 +19,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict()
     config.data.name = "synthetic_faces"
     config.data.train_split = "train"
-    config.data.validation_split = "validation"
+    # Share of the training groups held out for validation; 0: the set has such a split.
+    config.data.validation_fraction = 0.0
     config.data.test_split = "test"
     config.data.manual_dir = ""  # "" = $JAXGEN_DATA/<official folder>
     config.data.data_dir = ""  # "" = TFDS's default
-    config.data.label_fraction = 1.0
+    config.data.options = ml_collections.ConfigDict()  # of the data set's builder
+    config.data.label_fraction = 1.0  # share of the training labels to use
+    config.data.label_seed = 0
     config.data.cache = True  # keep decoded images in memory
     config.data.workers = 0  # processes that read and augment; 0 = threads
     config.data.crop_size = 80  # pixels
@@ -33,6 +36,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.unlabelled.name = "synthetic_faces"
     config.unlabelled.split = "unlabelled"
     config.unlabelled.manual_dir = ""
+    config.unlabelled.options = ml_collections.ConfigDict()
     config.unlabelled.margin = 1.3
 
     config.augment = ml_collections.ConfigDict()

@@ -1,0 +1,27 @@
+"""LaplaceKL on HELEN (300-W annotation, 68 points), with unlabelled faces from a folder.
+
+    export JAXGEN_DATA=/path/to/data      # holds 300w/helen/{trainset,testset}, faces_unlabelled/
+    python -m experiments.laplace --config=experiments/configs/laplace/helen.py --workdir=runs/helen
+
+A tenth of the training photographs is held out to choose the checkpoint; the test set is
+read once, at the end.
+"""
+
+import ml_collections
+
+from experiments.configs.laplace import default
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """Variants: "" without, "adversarial" with the discriminator on unlabelled faces."""
+    config = default.get_config()
+    config.data.name = "w300"
+    config.data.train_split = "helen_train"
+    config.data.validation_fraction = 0.1
+    config.data.test_split = "helen_test"
+    config.unlabelled.name = "image_folder"
+    config.unlabelled.split = "train"
+    config.unlabelled.manual_dir = "faces_unlabelled"
+    config.adversarial.weight = {"": 0.0, "adversarial": 1e-3}[variant]
+    config.train.steps = 2000
+    return config

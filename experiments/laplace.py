@@ -1,0 +1,94 @@
+"""LaplaceKL face alignment: train, evaluate, predict, export.
+
+python -m experiments.laplace                                   embedded synthetic faces
+python -m experiments.laplace --config=experiments/configs/laplace/helen.py --workdir=runs/helen
+python -m experiments.laplace --mode=predict --workdir=runs/helen --input=photos/
+"""
+
+from functools import partial
+
+from absl import flags
+
+from experiments import command_line
+from jaxgen.tasks.laplace_schema import check_config, needs_unlabelled
+
+flags.DEFINE_string("input", "", "predict: an image, a folder of images, or a video.")
+flags.DEFINE_string("boxes", "", "predict: CSV or JSON of face boxes; else faces are searched.")
+
+
+def train(config, workdir):
+    """Trains to config.train.steps, or on from the newest checkpoint, and evaluates."""
+    import jax
+
+    from jaxgen.tasks import laplace, laplace_data, laplace_evaluation
+    from jaxgen.training import loop, mesh
+    from jaxgen.training.checkpoint import Checkpoints
+    from jaxgen.training.workdir import enable_compilation_cache
+
+    enable_compilation_cache()
+    devices = mesh.data_mesh()
+    mesh.check_divisible(devices, **command_line.batch_sizes(config))
+    labelled = laplace_data.open_split(config, "train")
+    validation = laplace_data.open_split(config, "validation")
+    unlabelled = laplace_data.open_unlabelled(config) if needs_unlabelled(config) else None
+    evaluate_split = laplace_evaluation.compile_evaluate(config, devices)
+
+    def validate(state):
+        found = evaluate_split(state.generator.ema, validation)
+        return laplace_evaluation.validation_numbers(config, found)
+
+    checkpoints = Checkpoints(workdir / "checkpoints", best_metric=best_metric(config))
+    loop.train(
+        mesh.compile_init(devices, partial(laplace.init_state, config))(
+            jax.random.key(config.seed)
+        ),
+        step=partial(laplace.train_step, config),
+        batches=laplace_data.training_batches(config, labelled, unlabelled),
+        validate=validate,
+        mesh=devices,
+        checkpoints=checkpoints,
+        workdir=workdir,
+        settings=config.train,
+    )
+    checkpoints.close()
+    evaluate(config, workdir)
+
+
+def evaluate(config, workdir):
+    """Measures the best checkpoint on the test split and writes report/."""
+    from jaxgen.tasks import laplace_data, laplace_evaluation
+
+    devices, variables, step = restore(config, workdir)
+    source = laplace_data.open_split(config, config.data.test_split)
+    found = laplace_evaluation.compile_evaluate(config, devices)(variables, source)
+    numbers = laplace_evaluation.measure(config, found, source)
+    print(step, numbers)
+
+
+def best_metric(config):
+    """Validation metric whose lowest value chooses the checkpoint; never a test figure."""
+    return f"validation/nme_{config.evaluate.normalizer}"
+
+
+def restore(config, workdir):
+    """The mesh, the averaged variables of the chosen checkpoint, and its step."""
+    import jax
+
+    from jaxgen.tasks import laplace
+    from jaxgen.training import checkpoint, mesh
+    from jaxgen.training.workdir import enable_compilation_cache
+
+    enable_compilation_cache()
+    devices = mesh.data_mesh()
+    like = jax.eval_shape(partial(laplace.init_state, config), jax.random.key(0))
+    state, step = checkpoint.restore_one(
+        workdir / "checkpoints",
+        mesh.abstract_replicated(devices, like),
+        best_metric=best_metric(config),
+        which=config.evaluate.checkpoint,
+    )
+    return devices, state.generator.ema, step
+
+
+if __name__ == "__main__":
+    command_line.run("laplace", check_config, {"train": train, "evaluate": evaluate})

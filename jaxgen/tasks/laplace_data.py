@@ -1,0 +1,82 @@
+"""The faces that a LaplaceKL config names, as batches."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgen.data import augment, flip_pairs, pipeline, sources
+from jaxgen.tasks.laplace_schema import needs_unlabelled
+from jaxgen.training.batches import ZippedBatches
+from jaxgen.training.config import ConfigError
+
+
+def open_split(config, split: str) -> sources.Source:
+    """A labelled split: "train", "validation", or a name that the data set knows.
+
+    Raises:
+        ConfigError: the set has another number of landmarks than the network.
+    """
+    source = sources.open_source(config.data, split)
+    if source.num_points != config.model.num_points:
+        raise ConfigError(
+            f"data set {config.data.name} has {source.num_points} landmarks: set "
+            f"config.model.num_points={source.num_points} (now {config.model.num_points})."
+        )
+    return source
+
+
+def open_unlabelled(config) -> sources.Source:
+    """The unlabelled faces; the folder is config.unlabelled.manual_dir."""
+    settings = config.unlabelled.copy_and_resolve_references()
+    settings.data_dir, settings.cache = config.data.data_dir, config.data.cache
+    return sources.open_source(settings, config.unlabelled.split)
+
+
+def training_batches(config, labelled: Any, unlabelled: Any | None) -> ZippedBatches:
+    """Endless batches of this process: {"labelled": ..., "unlabelled": ... if any}."""
+    processes = jax.process_count()
+    shared = dict(
+        size=config.data.crop_size,
+        augment=augment.settings_from(config.augment),
+        process_index=jax.process_index(),
+        process_count=processes,
+        num_workers=config.data.workers,
+    )
+    streams = {
+        "labelled": pipeline.labelled_batches(
+            labelled,
+            batch_size=config.train.batch_size // processes,
+            margin=config.data.margin,
+            seed=config.seed,
+            flip_order=flip_pairs.for_points(config.model.num_points),
+            **shared,
+        )
+    }
+    if unlabelled is not None and needs_unlabelled(config):
+        streams["unlabelled"] = pipeline.unlabelled_batches(
+            unlabelled,
+            batch_size=config.train.unlabelled_batch_size // processes,
+            margin=config.unlabelled.margin,
+            seed=config.seed + 1,
+            **shared,
+        )
+    return ZippedBatches(streams)
+
+
+def evaluation_batches(config, source) -> pipeline._Batches:
+    """Every face of a split once, for this process's share."""
+    return pipeline.evaluation_batches(
+        source,
+        batch_size=config.evaluate.batch_size // jax.process_count(),
+        size=config.data.crop_size,
+        margin=config.data.margin,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def names_of(source, rows: np.ndarray) -> dict[str, list[str]]:
+    """Name, group and subset of the given rows of a source, without decoding an image."""
+    labels = [source.labels(int(row)) for row in rows]
+    return {key: [label.get(key, "") for label in labels] for key in ("name", "group", "subset")}

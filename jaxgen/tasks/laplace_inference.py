@@ -1,0 +1,120 @@
+"""Landmarks of faces in whole pictures: crop, predict, map back to original pixels."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxgen.data import crop
+from jaxgen.tasks import laplace
+from jaxgen.training.mesh import compile_evaluation, put_batch
+
+# Passes that look for the face when no box is given: whole picture, then around the points.
+SEARCH_PASSES = 3
+
+
+class Face(NamedTuple):
+    """A face to predict: a picture, and where in it."""
+
+    key: Any  # handed through to the prediction
+    image: np.ndarray  # uint8 [H, W, 3]
+    box: (
+        np.ndarray | None
+    )  # [4] pixels; None: the picture shows one face, somewhere near its middle
+
+
+class Prediction(NamedTuple):
+    """Landmarks in pixels of the original picture."""
+
+    key: Any
+    points: np.ndarray  # [K, 2] (x, y)
+    scales: np.ndarray  # [K, 2] (b_x, b_y)
+    box: np.ndarray  # [4] box that was cropped
+
+
+def to_original(matrix: np.ndarray, points: np.ndarray, scales: np.ndarray):
+    """Crop pixels to original pixels, for a crop without rotation.
+
+    Args:
+        matrix: [2, 3] original -> crop.
+        points: [K, 2] crop pixels.
+        scales: [K, 2] crop pixels.
+
+    Returns:
+        points and scales in original pixels.
+    """
+    shrink = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    return crop.transform_points(crop.invert(matrix), points), scales / shrink
+
+
+def compile_predictor(config, mesh: Mesh) -> Callable[[Any, np.ndarray], laplace.Landmarks]:
+    """(variables, uint8 images [B, S, S, 3]) -> Landmarks in crop pixels, as NumPy arrays."""
+    compiled = compile_evaluation(mesh, partial(laplace.predict, config))
+
+    def predict(variables, images):
+        landmarks = compiled(variables, put_batch(mesh, images))
+        return laplace.Landmarks(*(np.asarray(field) for field in landmarks))
+
+    return predict
+
+
+def predict_faces(
+    config,
+    predictor: Callable[[np.ndarray], laplace.Landmarks],
+    faces: Iterable[Face],
+) -> Iterator[Prediction]:
+    """Predicts faces in batches, in order; memory holds one batch of pictures.
+
+    Args:
+        config: data.crop_size, data.margin and evaluate.batch_size are used.
+        predictor: uint8 crops [B, S, S, 3] -> Landmarks in crop pixels.
+        faces: the pictures. A box means what it meant in training: the tight box around the
+            landmarks for most sets. Without a box the face is searched in a few passes.
+    """
+    faces = iter(faces)
+    while batch := list(itertools.islice(faces, config.evaluate.batch_size)):
+        passes = 1 if all(face.box is not None for face in batch) else SEARCH_PASSES
+        boxes = [_start_box(face, config.data.margin) for face in batch]
+        for _ in range(passes):
+            found = _predict_batch(config, predictor, batch, boxes)
+            boxes = [
+                prediction.box if face.box is not None else _tight_box(prediction.points)
+                for face, prediction in zip(batch, found, strict=True)
+            ]
+        yield from found
+
+
+def _predict_batch(config, predictor, faces, boxes):
+    size = config.data.crop_size
+    # Padded to one shape, so that the last batch compiles nothing new.
+    crops = np.zeros((config.evaluate.batch_size, size, size, 3), np.uint8)
+    matrices = [crop.crop_matrix(box, size=size, margin=config.data.margin) for box in boxes]
+    for row, (face, matrix) in enumerate(zip(faces, matrices, strict=True)):
+        crops[row] = crop.crop_image(face.image, matrix, size)
+    landmarks = predictor(crops)
+    return [
+        Prediction(
+            face.key,
+            *to_original(matrix, landmarks.points[row], landmarks.scales[row]),
+            np.asarray(box),
+        )
+        for row, (face, matrix, box) in enumerate(zip(faces, matrices, boxes, strict=True))
+    ]
+
+
+def _start_box(face: Face, margin: float) -> np.ndarray:
+    """The given box, or the one whose crop is the largest square in the middle of the picture."""
+    if face.box is not None:
+        return np.asarray(face.box, np.float64)
+    height, width = face.image.shape[:2]
+    half = min(height, width) / 2 / margin
+    x, y = (width - 1) / 2, (height - 1) / 2
+    return np.array([x - half, y - half, x + half, y + half])
+
+
+def _tight_box(points: np.ndarray) -> np.ndarray:
+    low, high = points.min(0), points.max(0)
+    return np.concatenate([low, np.maximum(high, low + 1)])  # never without area

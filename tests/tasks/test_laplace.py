@@ -1,0 +1,182 @@
+"""The LaplaceKL task on tiny shapes: losses, step, masks, devices."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import parameterized
+
+from experiments.configs.laplace import default
+from jaxgen.kernels import heatmap as hm
+from jaxgen.tasks import laplace
+from jaxgen.tasks.laplace_schema import SUPERVISED_LOSSES, check_config
+from jaxgen.training.config import ConfigError
+from jaxgen.training.mesh import compile_init, compile_step, data_mesh, put_batch
+
+SIZE, POINTS = 16, 3
+
+
+def tiny_config(**overrides):
+    config = default.get_config()
+    config.data.crop_size = SIZE
+    config.model.update(num_points=POINTS, width=1 / 16, depth=2)
+    config.adversarial.update(width=1 / 16, depth=2, weight=0.01)
+    config.train.update(steps=60, batch_size=8, unlabelled_batch_size=16)
+    config.optimiser.warmup_steps = 0
+    config.update_from_flattened_dict(overrides)
+    check_config(config)
+    return config
+
+
+def blobs(seed=0, count=8):
+    """Faces of three coloured blobs, whose centres are the landmarks."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(3, SIZE - 4, (count, POINTS, 2)).astype(np.float32)
+    grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), -1)
+    square = np.square(grid[None, None] - points[:, :, None, None]).sum(-1)
+    image = np.moveaxis(255 * np.exp(-square / 4), 1, -1).astype(np.uint8)
+    return {"image": image, "points": points, "mask": np.ones((count, POINTS), bool)}
+
+
+def batch():
+    return {"labelled": blobs(), "unlabelled": {"image": blobs(1, 16)["image"]}}
+
+
+def run(config, batch, steps, devices=None):
+    mesh = data_mesh(devices)
+    state = compile_init(mesh, partial(laplace.init_state, config))(jax.random.key(0))
+    step = compile_step(mesh, partial(laplace.train_step, config))
+    history = []
+    for _ in range(steps):
+        state, metrics = step(state, put_batch(mesh, batch))
+        history.append(jax.device_get(metrics))
+    return state, history
+
+
+@pytest.mark.parametrize("name", SUPERVISED_LOSSES)
+def test_every_loss_learns_one_batch(name):
+    weights = {"adversarial.weight": 0.0, "loss.name": name}
+    config = tiny_config(**weights)
+    state, history = run(config, {"labelled": blobs()}, 60, jax.devices()[:1])
+    variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
+    found = laplace.predict(config, variables, jnp.asarray(blobs()["image"]))
+    untrained = laplace.init_state(config, jax.random.key(0)).generator
+    before = laplace.predict(config, untrained.ema, jnp.asarray(blobs()["image"]))
+    error, error_before = (
+        np.linalg.norm(x.points - blobs()["points"], axis=-1).mean() for x in (found, before)
+    )
+    assert error < 0.6 * error_before
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_adversarial_step_moves_both_players_and_counts_steps():
+    config = tiny_config()
+    before = laplace.init_state(config, jax.random.key(0))
+    after, history = run(config, batch(), 2)
+    assert int(after.step) == 2
+    for player in ("generator", "discriminator"):
+        old, new = (getattr(state, player).params for state in (before, after))
+        assert max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), old, new))) > 0
+    assert 0 <= history[0]["discriminator/accuracy"] <= 1
+    assert np.isclose(
+        history[0]["loss"], history[0]["supervised"] + 0.01 * history[0]["adversarial"]
+    )
+
+
+def test_adversarial_gradient_comes_from_unlabelled_faces_only():
+    # Without labels the supervised term is constant: what moves the network is the critic.
+    config = tiny_config(**{"optimiser.weight_decay": 0.0})
+    data = batch()
+    data["labelled"]["mask"][:] = False
+    _, history = run(config, data, 1)
+    assert history[0]["supervised"] == 0
+    assert history[0]["gradient_norm"] > 0
+
+
+def test_missing_labels_may_be_nan():
+    config = tiny_config()
+    data, poisoned = batch(), batch()
+    for item in (data, poisoned):
+        item["labelled"]["mask"][2:, 1] = False
+    poisoned["labelled"]["points"][2:, 1] = np.nan
+    states = [run(config, item, 2)[0] for item in (data, poisoned)]
+    chex.assert_trees_all_equal(states[0].generator.params, states[1].generator.params)
+    chex.assert_trees_all_equal(states[0].discriminator.params, states[1].discriminator.params)
+
+
+def test_eight_devices_match_one():
+    config = tiny_config(**{"equivariance.weight": 0.1, "adversarial.noise": 0.2})
+    many, history_many = run(config, batch(), 2)
+    one, history_one = run(config, batch(), 2, jax.devices()[:1])
+    chex.assert_trees_all_close(history_many[0], history_one[0], rtol=1e-3)
+    chex.assert_trees_all_close(
+        many.generator.batch_stats, one.generator.batch_stats, rtol=1e-3, atol=1e-5
+    )
+
+
+def test_real_and_fake_maps_live_in_one_space():
+    config = tiny_config()
+    points = jnp.array([[[4.0, 5.0], [7.5, 8.25], [0.0, 0.0]]])
+    mask = jnp.array([[True, True, False]])
+    real = laplace.real_heatmaps(config, points, mask, SIZE)
+    # A heatmap whose distribution is the drawn Laplace gives the same map.
+    drawn = hm.batched(partial(hm.render_laplace, shape=(SIZE, SIZE)))(
+        hm.Moments(points, jnp.ones_like(points))
+    )
+    fake = laplace.fake_heatmaps(config, jnp.log(drawn) + 3)
+    np.testing.assert_allclose(real[..., :2], fake[..., :2], atol=1e-5)
+    assert real[0, ..., 2].max() == 0
+    assert real[0, 5, 4, 0] == 1
+
+
+def test_equivariance_is_zero_for_an_equivariant_predictor():
+    config = tiny_config(**{"equivariance.weight": 1.0})
+    images = jnp.asarray(blobs()["image"], jnp.float32) / 255
+
+    def bright(images):  # one bright blob per channel: log brightness is an equivariant heatmap
+        return 40 * images, {}
+
+    mean = laplace.moments_of(config, bright(images)[0]).mean
+    key = jax.random.key(3)
+    equivariant = laplace.equivariance_loss(config, key, images, mean, bright)
+    fixed = laplace.equivariance_loss(
+        config, key, images, mean, lambda warped: (40 * images[: len(warped)], {})
+    )
+    assert equivariant < 0.1 * fixed
+
+
+class StandardiseTest(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_grey_level_and_contrast_do_not_matter(self):
+        rng = np.random.default_rng(0)
+        image = rng.integers(60, 120, (2, 8, 8, 3), dtype=np.uint8)
+        changed = (image.astype(int) * 2 - 60).astype(np.uint8)
+        standardise = self.variant(laplace.standardise)
+        np.testing.assert_allclose(standardise(image), standardise(changed), atol=0.02)
+        np.testing.assert_allclose(standardise(image).mean((1, 2)), 0, atol=1e-5)
+
+
+class ConfigTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ({"data.crop_size": 90}, "cannot be halved"),
+        ({"unlabelled.name": ""}, "config.unlabelled.name is empty"),
+        ({"model.width": 0.3}, "config.model.width=0.3"),
+        ({"loss.name": "l3"}, "config.loss.name='l3'"),
+        ({"optimiser.learning_rate": float("nan")}, "config.optimiser.learning_rate"),
+    )
+    def test_bad_value_names_its_key(self, override, message):
+        with pytest.raises(ConfigError, match=message):
+            tiny_config(**override)
+
+    def test_unknown_and_missing_keys_are_named(self):
+        config = tiny_config()
+        config.model.widht = 1
+        with pytest.raises(ConfigError, match=r"config.model.widht.*config.model.width"):
+            check_config(config)
+        config = tiny_config()
+        del config.train["steps"]
+        with pytest.raises(ConfigError, match=r"missing key config.train.steps"):
+            check_config(config)
