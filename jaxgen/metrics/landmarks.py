@@ -152,11 +152,19 @@ def summarise(
     errors = nme(pred, true, NORMALIZERS[normalizer] if lengths is None else lengths, mask)
     name = f"nme_{normalizer}"
     low, high = bootstrap_interval(np.mean, errors, groups=groups, seed=seed)
-    interval = {f"{name}_low": low, f"{name}_high": high}
-    summary = _figures(errors, name) | interval | {f"{name}_p90": float(np.percentile(errors, 90))}
+    summary = {
+        "faces": int(errors.size),
+        name: float(errors.mean()),
+        f"{name}_low": low,
+        f"{name}_high": high,
+        f"{name}_p90": float(np.percentile(errors, 90)),
+    } | _figures(errors, name)
     for subset, rows in subset_rows(subsets, errors.size).items():
         figures = _figures(errors[rows], name)
-        summary |= {f"{key}_{subset}": value for key, value in figures.items()}
+        figures = {f"{key}_{subset}": value for key, value in figures.items()}
+        if figures.keys() & summary.keys():
+            raise ValueError(f"a subset cannot be named {subset!r}: another figure ends like that")
+        summary |= figures
     return summary
 
 

@@ -72,6 +72,12 @@ NORMALIZERS: Mapping[str, Normalizer] = {
 }
 
 
+def describe(name: str) -> str:
+    """Words for the name of a normaliser, for axes and tables."""
+    words = {"inter_ocular": "inter-ocular distance", "inter_pupil": "inter-pupil distance"}
+    return words.get(name, name.replace("_", " "))
+
+
 def _ends(table: Mapping[int, tuple], true: np.ndarray, name: str) -> tuple:
     count = np.shape(true)[1]
     if count not in table:
