@@ -48,7 +48,7 @@ class Settings:
             top = 1.0 if name in ("flip", "grey", "blur", "occlusion") else math.inf
             if not 0 <= value <= top:
                 raise ValueError(
-                    f"config.data.augment.{name} must be "
+                    f"config.augment.{name} must be "
                     f"{'a probability' if top == 1 else '0 or more'}, got {value}"
                 )
 
@@ -69,7 +69,7 @@ def settings_from(config) -> Settings:
     known = [field.name for field in dataclasses.fields(Settings)]
     unknown = sorted(set(config) - set(known))
     if unknown:
-        raise ValueError(f"config.data.augment has no key {unknown[0]!r}; it knows {known}")
+        raise ValueError(f"config.augment has no key {unknown[0]!r}; it knows {known}")
     return Settings(**{name: float(value) for name, value in config.items()})
 
 

@@ -92,6 +92,6 @@ def for_points(num_points, path=None) -> np.ndarray:
     if num_points not in TABLES:
         raise ValueError(
             f"no flip pairs are known for {num_points} points: name a file with one left,right "
-            "pair a line in config.data.flip_pairs, or set config.data.augment.flip=0"
+            "pair a line in config.data.flip_pairs, or set config.augment.flip=0"
         )
     return permutation(TABLES[num_points], num_points)

@@ -12,8 +12,8 @@ Batches are dicts of NumPy arrays with static shapes:
 A labelled point that augmentation or a tight margin moves outside the crop stays labelled: its
 place is still known, and a loss on coordinates can use it. NaN labels are masked.
 
-Iterators are Grain's: `get_state()` returns a small JSON-able dict, `set_state()` resumes at exactly
-the next batch, and `grain.checkpoint.CheckpointSave` stores it.
+Iterators are Grain's: `get_state()` returns a small JSON-able dict, `set_state()` resumes at
+exactly the next batch, and `grain.checkpoint.CheckpointSave` stores it.
 """
 
 import numpy as np
@@ -97,7 +97,7 @@ def labelled_batches(
         ValueError: a flip without pairs, or fewer examples than processes.
     """
     if augment.flip > 0 and flip_order is None:
-        raise ValueError("config.data.augment.flip needs flip pairs: config.data.flip_pairs")
+        raise ValueError("config.augment.flip needs flip pairs: config.data.flip_pairs")
 
     def prepare(example, rng):
         return labelled_example(

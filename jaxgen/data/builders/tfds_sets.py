@@ -11,6 +11,7 @@ from PIL import Image
 
 from jaxgen.data.builders import images
 
+NUM_POINTS = {"the300w_lp": 68, "aflw2k3d": 68, "celeb_a": 5}
 _CELEB_A_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
 
 
@@ -49,6 +50,3 @@ def _example(data_set, record, index, points):
         "group": name,
         "subset": "",
     }
-
-
-SETS = {"the300w_lp": the300w_lp, "aflw2k3d": aflw2k3d, "celeb_a": celeb_a}

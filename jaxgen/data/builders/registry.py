@@ -1,0 +1,133 @@
+"""From the name of a data set to its prepared builder.
+
+`find` names everything a config may say; `prepare` writes a set once.
+"""
+
+import dataclasses
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Names of sets over the user's files -> (module beside this one, class).
+MANUAL = {
+    "w300": ("w300", "W300"),
+    "image_folder": ("image_folder", "ImageFolder"),
+}
+# Rendered by the package itself.
+SYNTHETIC = {"synthetic_faces": ("synthetic_faces", "SyntheticFaces")}
+# Provided by TFDS; `tfds_sets` converts their examples.
+TFDS = ("the300w_lp", "aflw2k3d", "celeb_a")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """A builder and how to read it.
+
+    Attributes:
+        builder: a TFDS builder, prepared or not.
+        convert: (stored record, its position) -> example of `jaxgen.data.sources`, its image
+            still encoded.
+        split_parts: the stored splits whose sum is a split that the user names.
+    """
+
+    builder: Any
+    convert: Callable[[dict, int], dict]
+    split_parts: Callable[[str], tuple[str, ...]] = lambda split: (split,)
+
+
+def find(name: str, *, manual_dir="", data_dir="", options: Mapping | None = None) -> DataSet:
+    """The data set of a name; arguments as in `sources.open_source`.
+
+    Raises:
+        ValueError: an unknown name or option, or missing files; the message says what to do.
+    """
+    import tensorflow_datasets as tfds
+
+    options = dict(options.items()) if options else {}
+    place = {"data_dir": data_dir or None, "file_format": "array_record"}
+    if name in MANUAL:
+        builder_class = _load(MANUAL[name])
+        folder = manual_folder(manual_dir or "", builder_class)
+        builder = builder_class.from_folder(folder, data_dir=data_dir or None, options=options)
+        return DataSet(builder, stored_example, builder.split_parts)
+    if name in SYNTHETIC:
+        return DataSet(_load(SYNTHETIC[name])(**place, **options), stored_example)
+    if name in TFDS:
+        from jaxgen.data.builders import tfds_sets
+
+        return DataSet(tfds.builder(name, **place, **options), getattr(tfds_sets, name))
+    if name == "prepared":
+        if not data_dir or not (Path(data_dir) / "dataset_info.json").exists():
+            raise ValueError(
+                "config.data.data_dir must be the folder of one prepared set, the one that holds "
+                f"dataset_info.json, got {data_dir!r}"
+            )
+        return DataSet(tfds.builder_from_directory(data_dir), stored_example)
+    known = sorted([*MANUAL, *SYNTHETIC, *TFDS, "prepared"])
+    raise ValueError(f"config.data.name is one of {known}, got {name!r}")
+
+
+def prepare(builder) -> None:
+    """Writes the set to the data directory unless it is there, with TFDS's progress bar."""
+    if builder.data_path.exists():
+        return
+    try:
+        builder.download_and_prepare()
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise ValueError(
+            f"preparing {builder.name} for the first time needs TensorFlow: "
+            "pip install 'jaxgen[prepare]'. Reading it afterwards does not."
+        ) from None
+    except OSError:
+        # Another process of the same job may have finished the same set a moment ago.
+        if not builder.data_path.exists():
+            raise
+
+
+def manual_folder(manual_dir: str, builder_class) -> Path:
+    """The folder of a set's files: given, below $JAXGEN_DATA, or its official place there.
+
+    Raises:
+        ValueError: none of them exists; the message names the key and the layout.
+    """
+    root, official = os.environ.get("JAXGEN_DATA", ""), builder_class.FOLDER
+    tried = [Path(manual_dir).expanduser()] if manual_dir else []
+    if root and (manual_dir or official):
+        tried.append(Path(root).expanduser() / (manual_dir or official))
+    for folder in tried:
+        # The user may name the folder itself or the one above it.
+        if official and (folder / official).is_dir():
+            return folder / official
+        if folder.is_dir():
+            return folder
+    looked = ", ".join(str(folder) for folder in tried) or "nothing was named"
+    above = f", or the environment variable JAXGEN_DATA to the folder above {official}/"
+    raise ValueError(
+        f"no folder for data set {builder_class.name!r} (looked for: {looked}). Set "
+        f"config.data.manual_dir to it{above if official else ' (JAXGEN_DATA may hold it)'}. "
+        f"Expected layout:\n{builder_class.LAYOUT}"
+    )
+
+
+def stored_example(record: dict, index: int) -> dict:
+    """A record of our own builders: text as str, the rest as it is."""
+    del index
+    text = {key: record[key].decode() for key in ("name", "group", "subset") if key in record}
+    return {
+        "subset": "",
+        "group": text["name"],
+        "source_matrix": np.eye(3)[:2],
+        **record,
+        **text,
+    }
+
+
+def _load(where):
+    module, name = where
+    return getattr(importlib.import_module(f"jaxgen.data.builders.{module}"), name)
