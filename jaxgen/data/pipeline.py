@@ -17,6 +17,7 @@ exactly the next batch, and `grain.checkpoint.CheckpointSave` stores it.
 """
 
 import numpy as np
+from absl import flags
 
 from jaxgen.data import augment as augmentation
 from jaxgen.data import crop
@@ -199,6 +200,9 @@ def _endless(share, prepare, batch_size, seed, num_threads, num_workers):
         .to_iter_dataset(_read_options(num_threads))
     )
     if num_workers:
+        # Grain's workers read absl flags; outside of absl's app.run nobody has parsed them.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return iter(dataset)
 
