@@ -52,6 +52,14 @@ def batch_sizes(config: ConfigDict) -> dict[str, int]:
     return {key: value for key, value in flatten(config) if key.endswith("batch_size")}
 
 
+def print_results(numbers: Mapping[str, float], report: Path) -> None:
+    """Prints the figures in columns and where the report is."""
+    width = max(map(len, numbers))
+    for name, value in numbers.items():
+        print(f"  {name:<{width}}  {value:.4g}")
+    print(f"report: {report / 'index.html'}")
+
+
 def _define_flags(system: str) -> None:
     config_flags.DEFINE_config_file(
         "config",

@@ -55,14 +55,46 @@ def train(config, workdir):
 
 
 def evaluate(config, workdir):
-    """Measures the best checkpoint on the test split and writes report/."""
+    """Measures the chosen checkpoint on the test split and writes WORKDIR/report."""
     from jaxgen.tasks import laplace_data, laplace_evaluation
+    from jaxgen.training.logging import read_metrics
 
     devices, variables, step = restore(config, workdir)
     source = laplace_data.open_split(config, config.data.test_split)
     found = laplace_evaluation.compile_evaluate(config, devices)(variables, source)
-    numbers = laplace_evaluation.measure(config, found, source)
-    print(step, numbers)
+    numbers = laplace_evaluation.report(
+        config,
+        workdir / "report",
+        found,
+        source,
+        variables=variables,
+        step=step,
+        records=read_metrics(workdir / "metrics.jsonl"),
+    )
+    command_line.print_results(numbers, workdir / "report")
+
+
+def predict(config, workdir):
+    """Writes landmarks of --input as JSON, CSV and annotated pictures to WORKDIR/predictions."""
+    from jaxgen.tasks import laplace_inference
+
+    devices, variables, _ = restore(config, workdir)
+    laplace_inference.predict_media(
+        config,
+        partial(laplace_inference.compile_predictor(config, devices), variables),
+        flags.FLAGS.input,
+        boxes=flags.FLAGS.boxes,
+        output=workdir / "predictions",
+    )
+
+
+def export(config, workdir):
+    """Writes WORKDIR/export/landmarks.stablehlo: uint8 crops -> points and scales."""
+    from jaxgen.tasks import laplace_inference
+
+    _, variables, step = restore(config, workdir)
+    path = laplace_inference.export(config, variables, workdir / "export", step=step)
+    print(f"wrote {path}")
 
 
 def best_metric(config):
@@ -91,4 +123,5 @@ def restore(config, workdir):
 
 
 if __name__ == "__main__":
-    command_line.run("laplace", check_config, {"train": train, "evaluate": evaluate})
+    modes = {"train": train, "evaluate": evaluate, "predict": predict, "export": export}
+    command_line.run("laplace", check_config, modes)

@@ -1,7 +1,8 @@
-"""Measures a LaplaceKL network on a labelled split."""
+"""Measures a LaplaceKL network on a labelled split, and writes its report."""
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,24 +10,29 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from jaxgen.metrics import landmarks, uncertainty
+from jaxgen.metrics import landmarks
 from jaxgen.metrics.normalizers import NORMALIZERS
 from jaxgen.tasks import laplace, laplace_data
-from jaxgen.tasks.laplace_inference import to_original
 from jaxgen.training.mesh import compile_evaluation, put_batch
+
+HEATMAP_FACES = 6  # faces of the report whose heatmaps are drawn
+_RATE = "train/images_per_second"  # in metrics.jsonl
 
 
 class Evaluation(NamedTuple):
-    """A split with its predictions; all pixels are those of the original images."""
+    """The faces of a split in order, with their predictions, in crop pixels.
 
-    rows: np.ndarray  # [N] positions in the source
+    A crop without augmentation is a scaled and shifted original, so errors divided by a
+    length of the same face are the same in both.
+    """
+
+    index: np.ndarray  # [N] positions in the source
+    image: np.ndarray  # [N, S, S, 3] uint8, what the network saw
     points: np.ndarray  # [N, K, 2] predicted
     scales: np.ndarray  # [N, K, 2] predicted Laplace scales
     true: np.ndarray  # [N, K, 2] labels
     mask: np.ndarray  # [N, K] bool, True where labelled
     loss: np.ndarray  # [N] supervised loss
-    matrix: np.ndarray  # [N, 2, 3] original pixels -> crop pixels
-    crops: np.ndarray  # [N, S, S, 3] uint8, what the network saw
 
 
 def compile_evaluate(config, mesh: Mesh) -> Callable[[Any, Any], Evaluation]:
@@ -36,65 +42,98 @@ def compile_evaluate(config, mesh: Mesh) -> Callable[[Any, Any], Evaluation]:
     def evaluate(variables: Any, source: Any) -> Evaluation:
         parts = []
         for batch in laplace_data.evaluation_batches(config, source):
-            device_batch = put_batch(mesh, {k: batch[k] for k in ("image", "points", "mask")})
-            local = {k: _local(v) for k, v in compiled(variables, device_batch).items()}
-            keep = batch["valid"]
-            parts.append(
-                {
-                    "index": batch["index"][keep],
-                    "pred": local["points"][keep],
-                    "scales": local["scales"][keep],
-                    "loss": local["loss"][keep],
-                    **{k: batch[k][keep] for k in ("points", "mask", "matrix", "image")},
-                }
+            seen = {key: batch[key] for key in ("image", "points", "mask")}
+            found = {k: _local(v) for k, v in compiled(variables, put_batch(mesh, seen)).items()}
+            part = Evaluation(
+                index=batch["index"],
+                image=batch["image"],
+                points=found["points"],
+                scales=found["scales"],
+                true=batch["points"],
+                mask=batch["mask"],
+                loss=found["loss"],
             )
-        joined = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
-        if jax.process_count() > 1:
-            joined = _gather(joined)
-        return _in_original_pixels(joined)
+            parts.append(jax.tree.map(lambda rows, valid=batch["valid"]: rows[valid], part))
+        joined = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+        return _gather(joined) if jax.process_count() > 1 else joined
 
     return evaluate
 
 
-def measure(config, evaluation: Evaluation, source: Any) -> dict[str, float]:
-    """Flat figures under the field's names: NME with its normaliser, AUC, failures, uncertainty.
-
-    Percent where the field prints percent; see jaxgen.metrics.landmarks.summarise.
-    """
-    names = laplace_data.names_of(source, evaluation.rows)
-    normalizer = config.evaluate.normalizer
-    errors = landmarks.summarise(
-        evaluation.points,
-        evaluation.true,
-        evaluation.mask,
-        normalizer=normalizer,
-        subsets=names["subset"],
-        groups=names["group"],
-        seed=config.seed,
-    )
-    spread = uncertainty.summarise(
-        evaluation.scales,
-        evaluation.points,
-        evaluation.true,
-        evaluation.mask,
-        lengths=NORMALIZERS[normalizer],
-    )
-    return {**errors, **spread, "loss": float(evaluation.loss.mean())}
-
-
-def validation_numbers(config, evaluation: Evaluation) -> dict[str, float]:
-    """The few figures that are worth their time after every few hundred steps."""
+def validation_numbers(config, found: Evaluation) -> dict[str, float]:
+    """The few figures that are worth their time every few hundred steps."""
     name = config.evaluate.normalizer
-    errors = landmarks.nme(
-        evaluation.points, evaluation.true, NORMALIZERS[name], mask=evaluation.mask
-    )
-    scale = np.median(evaluation.scales[evaluation.mask])
-    shrink = np.sqrt(np.abs(np.linalg.det(evaluation.matrix[:, :, :2])))
+    errors = landmarks.nme(found.points, found.true, NORMALIZERS[name], mask=found.mask)
     return {
         f"nme_{name}": float(errors.mean()),
-        "loss": float(evaluation.loss.mean()),
-        "median_scale_crop_pixels": float(scale * np.median(shrink)),
+        "loss": float(found.loss.mean()),
+        "median_scale": float(np.median(found.scales[found.mask])),  # crop pixels
     }
+
+
+def report(
+    config,
+    directory: Path,
+    found: Evaluation,
+    source: Any,
+    *,
+    variables: Any,
+    step: int,
+    records: list[dict[str, float]],
+) -> dict[str, float]:
+    """Writes results.json, pictures and index.html of one evaluation.
+
+    Args:
+        config: of the run.
+        directory: WORKDIR/report.
+        found: the evaluated split.
+        source: what it was read from, for names.
+        variables: of the network, for the heatmaps.
+        step: of the checkpoint.
+        records: lines of metrics.jsonl.
+
+    Returns:
+        The flat figures.
+    """
+    from jaxgen.tasks import landmark_report
+    from jaxgen.training.report import write_report
+
+    names = laplace_data.names_of(source, found.index)
+    evaluation = landmark_report.Evaluation(
+        pred=found.points,
+        scale=found.scales,
+        true=found.true,
+        mask=found.mask,
+        normalizer=config.evaluate.normalizer,
+        subsets=names["subset"],
+        groups=names["group"],
+    )
+    shown = found.image[np.linspace(0, len(found.image) - 1, HEATMAP_FACES).astype(int)]
+    heat = laplace.fake_heatmaps(config, laplace.heatmaps(config, variables, shown))
+    numbers = landmark_report.summarise(evaluation, seed=config.seed)
+    numbers["loss"] = float(found.loss.mean())
+    rates = [line[_RATE] for line in records if _RATE in line]
+    write_report(
+        directory,
+        title=f"LaplaceKL on {config.data.name}",
+        metrics=numbers,
+        split=config.data.test_split,
+        step=step,
+        seed=config.seed,
+        images_per_second=float(np.median(rates)) if rates else None,
+        config=config,
+        pictures=landmark_report.pictures(
+            evaluation,
+            found.image,
+            heatmaps=(shown, np.asarray(heat)),
+            records=records,
+            method=config.loss.name,
+        ),
+        tables=landmark_report.subset_table(numbers, names["subset"]),
+        headline=landmark_report.headline(numbers),
+        meanings=landmark_report.meanings(numbers),
+    )
+    return numbers
 
 
 def _local(array: jax.Array) -> np.ndarray:
@@ -103,31 +142,14 @@ def _local(array: jax.Array) -> np.ndarray:
     return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
-def _gather(joined: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """All processes' rows; shares differ by one face at most, so rows are padded and dropped."""
-    count = len(joined["index"])
+def _gather(part: Evaluation) -> Evaluation:
+    """All processes' rows; shares differ by a face at most, so rows are padded, then dropped."""
+    count = len(part.index)
     most = int(multihost_utils.process_allgather(np.array(count)).max())
-    padded = {k: np.concatenate([v, v[:1].repeat(most - count, 0)]) for k, v in joined.items()}
-    padded["real"] = np.arange(most) < count
-    everyone = multihost_utils.process_allgather(padded, tiled=True)
-    real = everyone.pop("real").astype(bool)
-    return {k: np.asarray(v)[real] for k, v in everyone.items()}
-
-
-def _in_original_pixels(joined: dict[str, np.ndarray]) -> Evaluation:
-    order = np.argsort(joined["index"], kind="stable")
-    joined = {k: v[order] for k, v in joined.items()}
-    matrices = joined["matrix"].astype(np.float64)
-    items = zip(matrices, joined["pred"], joined["scales"], joined["points"], strict=True)
-    found = [(*to_original(m, p, s), to_original(m, t, s)[0]) for m, p, s, t in items]
-    points, scales, true = (np.stack(field) for field in zip(*found, strict=True))
-    return Evaluation(
-        rows=joined["index"],
-        points=points,
-        scales=scales,
-        true=true,
-        mask=joined["mask"].astype(bool),
-        loss=joined["loss"],
-        matrix=matrices,
-        crops=joined["image"],
+    padded = jax.tree.map(lambda x: np.concatenate([x, x[:1].repeat(most - count, 0)]), part)
+    everyone, real = multihost_utils.process_allgather(
+        (padded, np.arange(most) < count), tiled=True
     )
+    rows = np.flatnonzero(real)
+    rows = rows[np.argsort(everyone.index[rows], kind="stable")]
+    return jax.tree.map(lambda x: np.asarray(x)[rows], everyone)

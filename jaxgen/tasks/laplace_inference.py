@@ -3,13 +3,16 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxgen.data import crop
 from jaxgen.tasks import laplace
+from jaxgen.training.config import config_hash
 from jaxgen.training.mesh import compile_evaluation, put_batch
 
 # Passes that look for the face when no box is given: whole picture, then around the points.
@@ -118,3 +121,40 @@ def _start_box(face: Face, margin: float) -> np.ndarray:
 def _tight_box(points: np.ndarray) -> np.ndarray:
     low, high = points.min(0), points.max(0)
     return np.concatenate([low, np.maximum(high, low + 1)])  # never without area
+
+
+def export(config, variables: Any, directory: Path, *, step: int) -> Path:
+    """Writes the network as a StableHLO artifact: uint8 crops [b, S, S, 3] -> points, scales.
+
+    Args:
+        config: of the run.
+        variables: {"params", "batch_stats"}.
+        directory: made if missing.
+        step: training steps that the variables had.
+
+    Returns:
+        Path of the artifact; its JSON of the same name says how to crop.
+    """
+    from jaxgen.training.export import write_artifact
+
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "landmarks.stablehlo"
+    variables = jax.tree.map(np.asarray, variables)
+    size = config.data.crop_size
+    write_artifact(
+        path,
+        partial(laplace.predict, config, variables),
+        [(("b", size, size, 3), np.uint8)],
+        description={
+            "input": f"uint8 [b, {size}, {size}, 3] RGB face crops",
+            "crop": "square around the box centre, margin x longer side, resized",
+            "crop_size": size,
+            "margin": config.data.margin,
+            "output": "points and scales, float32 [b, K, 2] (x, y) in crop pixels",
+            "num_points": config.model.num_points,
+            "data": config.data.name,
+            "step": step,
+            "config_hash": config_hash(config),
+        },
+    )
+    return path

@@ -22,6 +22,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.unlabelled.name = "image_folder"
     config.unlabelled.split = "train"
     config.unlabelled.manual_dir = "faces_unlabelled"
+    config.unlabelled.margin = 0.5  # of the whole picture: these faces are cropped loosely
     config.adversarial.weight = {"": 0.0, "adversarial": 1e-3}[variant]
     config.train.steps = 2000
     return config

@@ -1,0 +1,97 @@
+"""Measured numbers, one JSON record a line: docs/results/<system>.jsonl.
+
+A study runs its jobs as commands that a reader can repeat, takes the numbers from the run's
+report/results.json and appends them. Jobs whose records are there already are skipped, so a
+study can be stopped and started at any time; the runs themselves resume from checkpoints.
+"""
+
+import fcntl
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Job(NamedTuple):
+    """One training run of a study."""
+
+    dataset: str
+    split: str
+    method: str
+    variant: str
+    seed: int
+    steps: int
+    arguments: Sequence[str]  # after `python -m experiments.<system>`
+
+    @property
+    def name(self) -> str:
+        """Folder name of the run."""
+        parts = (self.dataset, self.method, self.variant, f"seed{self.seed}", f"{self.steps}steps")
+        return "_".join(parts).replace("/", "-").replace(",", "_").replace("=", "")
+
+
+def records_path(system: str) -> Path:
+    """Where a system's records are kept."""
+    return ROOT / "docs" / "results" / f"{system}.jsonl"
+
+
+def read(system: str) -> list[dict]:
+    """All records of a system."""
+    path = records_path(system)
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def append(system: str, records: Sequence[Mapping]) -> None:
+    """Appends records in one write, safe beside other studies."""
+    path = records_path(system)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("".join(json.dumps(record) + "\n" for record in records))
+
+
+def is_done(system: str, study: str, job: Job) -> bool:
+    """Whether the records of a job exist."""
+    wanted = dict(study=study, **{k: getattr(job, k) for k in _KEYS})
+    return any(all(r[k] == v for k, v in wanted.items()) for r in read(system))
+
+
+_KEYS = ("dataset", "split", "method", "variant", "seed", "steps")
+
+
+def run(system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Path) -> None:
+    """Runs a job to its end and records the given metrics.
+
+    Args:
+        system: module of experiments.
+        study: name of the study.
+        job: what to run.
+        metrics: keys of report/results.json.
+        workdirs: folder of all runs of the study.
+
+    Raises:
+        subprocess.CalledProcessError: the run failed; its output is in WORKDIR/log.txt.
+    """
+    workdir = workdirs / job.name
+    workdir.mkdir(parents=True, exist_ok=True)
+    arguments = ["-m", f"experiments.{system}", *job.arguments, f"--config.seed={job.seed}"]
+    arguments.append(f"--config.train.steps={job.steps}")
+    with (workdir / "log.txt").open("a") as log:
+        subprocess.run(
+            [sys.executable, *arguments, f"--workdir={workdir}"],
+            check=True,
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"MPLBACKEND": "agg"},
+        )
+    results = json.loads((workdir / "report" / "results.json").read_text())
+    command = shlex.join(["python", *arguments])
+    facts = dict(study=study, **{key: getattr(job, key) for key in _KEYS})
+    append(system, [facts | dict(metric=m, value=results[m], command=command) for m in metrics])
