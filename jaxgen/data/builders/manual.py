@@ -39,7 +39,7 @@ class Face:
         image: path of the file, or a picture decoded from a video.
         name: unique id of the face.
         group: faces of one group are never split between training and validation.
-        box: [4] in image pixels; None takes the part named by the builder, or the whole image.
+        box: [4] in image pixels; None takes the builder's `default_box`.
         points: [K, 2] in image pixels, NaN where unlabelled; None in unlabelled sets.
         visible: [K] bool; None means all.
         subset: named parts of a test set, joined by "+".
@@ -133,6 +133,19 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         return (split,)
 
+    def default_box(self, width: int, height: int) -> np.ndarray:
+        """Box of a face that has none of its own: the whole image. -> [4]."""
+        return images.whole_box(width, height)
+
+    def require(self, split: str, found: int, expected: int) -> None:
+        """Raises ValueError where an official split has another count than published."""
+        if found != expected and not self.builder_config.options["allow_partial"]:
+            raise ValueError(
+                f"{self.name} {split!r} has {found} faces in {self.builder_config.manual_dir}, but "
+                f"{expected} are published. Complete it, or set "
+                "config.data.options.allow_partial=True and do not compare with published results"
+            )
+
     def _info(self):
         features = {
             "image": tfds.features.Image(shape=(None, None, 3)),
@@ -165,7 +178,7 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         image = face.image
         if isinstance(image, Path):
             image = images.open_image(image, upright=self.UPRIGHT)
-        box = images.whole_box(*image.size) if face.box is None else face.box
+        box = self.default_box(*image.size) if face.box is None else face.box
         options = self.builder_config.options
         window, matrix = images.face_window(
             image, box, margin=options["window_margin"], size=options["window_size"]

@@ -15,7 +15,8 @@ import numpy as np
 # Names of sets over the user's files -> (module beside this one, class).
 MANUAL = {
     "w300": ("w300", "W300"),
-    "image_folder": ("image_folder", "ImageFolder"),
+    "image_folder": ("unlabelled", "ImageFolder"),
+    "video_folder": ("unlabelled", "VideoFolder"),
 }
 # Rendered by the package itself.
 SYNTHETIC = {"synthetic_faces": ("synthetic_faces", "SyntheticFaces")}
