@@ -2,13 +2,15 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxgen.training.config import CheckpointMismatch, ConfigError, flatten, from_json
+from jaxgen.training.config import flatten, from_json
+from jaxgen.training.errors import ConfigError, NotFinite
 from jaxgen.training.workdir import open_workdir
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -43,8 +45,11 @@ def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mo
     workdir = open_workdir(flags.FLAGS.workdir, config, save_config=mode == "train")
     try:
         modes[mode](config, workdir)
-    except (ConfigError, CheckpointMismatch, FileNotFoundError) as error:
-        sys.exit(_usage(str(error)))
+    except (ValueError, OSError, NotFinite) as error:
+        # What a user can mend reads as one message; the place in the code is one file away.
+        details = workdir / "error.txt"
+        details.write_text(traceback.format_exc())
+        sys.exit(_usage(f"{error}\n(traceback: {details})"))
 
 
 def batch_sizes(config: ConfigDict) -> dict[str, int]:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxgen.data import augment, flip_pairs, pipeline, sources
 from jaxgen.tasks.laplace_schema import needs_unlabelled
 from jaxgen.training.batches import ZippedBatches
-from jaxgen.training.config import ConfigError
+from jaxgen.training.errors import ConfigError
 
 
 def open_split(config, split: str) -> sources.Source:

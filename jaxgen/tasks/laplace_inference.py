@@ -143,7 +143,8 @@ def export(config, variables: Any, directory: Path, *, step: int) -> Path:
     size = config.data.crop_size
     write_artifact(
         path,
-        partial(laplace.predict, config, variables),
+        # A plain tuple: whoever loads the file need not know jaxgen.
+        lambda crops: tuple(laplace.predict(config, variables, crops)),
         [(("b", size, size, 3), np.uint8)],
         description={
             "input": f"uint8 [b, {size}, {size}, 3] RGB face crops",

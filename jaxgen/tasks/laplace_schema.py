@@ -2,7 +2,6 @@
 
 from jaxgen.training.config import (
     TRAINING_SCHEMA,
-    ConfigError,
     Schema,
     anything,
     boolean,
@@ -13,6 +12,7 @@ from jaxgen.training.config import (
     optimiser_schema,
     text,
 )
+from jaxgen.training.errors import ConfigError
 
 WIDTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 SUPERVISED_LOSSES = (

@@ -11,7 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxgen.training.config import CheckpointMismatch
+from jaxgen.training.errors import CheckpointMismatch
 
 Tree = Any
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Checkpoints:
         best_metric: name of the validation metric whose lowest value marks the best step.
     """
 
-    def __init__(self, directory: Path, *, best_metric: str, read_only: bool = False):
+    def __init__(self, directory: Path, *, best_metric: str, create: bool = True):
         score = _lowest(best_metric)
         # Orbax keeps the end of the sorted list, so descending order keeps the lowest.
         best = policies.BestN(
@@ -44,8 +44,7 @@ class Checkpoints:
                 preservation_policy=keep,
                 best_fn=score,  # without it Orbax drops the metrics
                 best_mode="min",
-                create=not read_only,
-                read_only=read_only,
+                create=create,
             ),
         )
 
@@ -134,7 +133,7 @@ def restore_one(directory: Path, like: Tree, *, best_metric: str, which: str) ->
     )
     if not directory.is_dir():
         raise missing
-    checkpoints = Checkpoints(directory, best_metric=best_metric, read_only=True)
+    checkpoints = Checkpoints(directory, best_metric=best_metric, create=False)
     step = checkpoints.best_step() if which == "best" else checkpoints.latest_step()
     if step is None:
         raise missing

@@ -13,16 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import ml_collections
 
+from jaxgen.training.errors import ConfigError
+
 Rule = Callable[[object], str | None]
 Schema = Mapping[str, Rule]
-
-
-class ConfigError(ValueError):
-    """A config key or value that cannot work; the message names it and the fix."""
-
-
-class CheckpointMismatch(ValueError):
-    """A checkpoint is missing or holds another network than the config describes."""
 
 
 def integer(minimum: int = 0) -> Rule:

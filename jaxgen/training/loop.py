@@ -15,15 +15,12 @@ from tqdm import tqdm
 
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.checkpoint import Checkpoints
+from jaxgen.training.errors import NotFinite
 from jaxgen.training.logging import MetricWriter
 from jaxgen.training.mesh import compile_step, put_batch
 
 State = Any
 _log = logging.getLogger(__name__)
-
-
-class NotFiniteError(RuntimeError):
-    """A loss became NaN or infinite; the message names the step and the saved batch."""
 
 
 def train(
@@ -53,7 +50,7 @@ def train(
         The last state. A stopped and resumed run returns bit for bit the same on one machine.
 
     Raises:
-        NotFiniteError: the loss of a step is NaN or infinite.
+        NotFinite: the loss of a step is NaN or infinite.
     """
     start = checkpoints.latest_step() or 0
     if start:
@@ -151,7 +148,7 @@ def _check_finite(step: int, batch: Any, metrics: dict[str, Any], workdir: Path)
     path = workdir / f"not_finite_step_{step}.npz"
     leaves = jax.tree_util.tree_flatten_with_path(batch)[0]
     np.savez(path, **{jax.tree_util.keystr(p, simple=True, separator="."): x for p, x in leaves})
-    raise NotFiniteError(
+    raise NotFinite(
         f"the loss of step {step} is {loss}; its batch is saved as {path}. "
         "Lower the learning rate or clip gradients (config.optimiser.clip_norm), then resume "
         "from the last checkpoint."

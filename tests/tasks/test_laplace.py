@@ -13,7 +13,7 @@ from experiments.configs.laplace import default
 from jaxgen.kernels import heatmap as hm
 from jaxgen.tasks import laplace
 from jaxgen.tasks.laplace_schema import SUPERVISED_LOSSES, check_config
-from jaxgen.training.config import ConfigError
+from jaxgen.training.errors import ConfigError
 from jaxgen.training.mesh import compile_init, compile_step, data_mesh, put_batch
 
 SIZE, POINTS = 16, 3

@@ -12,9 +12,9 @@ import pytest
 
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.checkpoint import Checkpoints
-from jaxgen.training.config import CheckpointMismatch
+from jaxgen.training.errors import CheckpointMismatch, NotFinite
 from jaxgen.training.logging import read_metrics
-from jaxgen.training.loop import NotFiniteError, train
+from jaxgen.training.loop import train
 from jaxgen.training.mesh import compile_init, data_mesh
 from jaxgen.training.state import Player, new_player, update
 
@@ -107,7 +107,7 @@ def test_many_devices_match_one(tmp_path):
 
 
 def test_nan_stops_with_step_and_batch(tmp_path):
-    with pytest.raises(NotFiniteError, match="step 5"):
+    with pytest.raises(NotFinite, match="step 5"):
         run(tmp_path, 9, bad=5)
     saved = np.load(tmp_path / "not_finite_step_5.npz", allow_pickle=False)
     assert np.isnan(saved["numbers.image"]).all()
@@ -119,7 +119,7 @@ def test_best_step_is_kept_and_found(tmp_path):
     errors = {2: 5.0, 4: 1.0, 6: 3.0, 8: 4.0, 10: 2.0}
     run(tmp_path, 10, validate=lambda state: {"error": errors[int(state.step)]})
     checkpoints = Checkpoints(
-        tmp_path / "checkpoints", best_metric="validation/error", read_only=True
+        tmp_path / "checkpoints", best_metric="validation/error", create=False
     )
     assert checkpoints.best_step() == 4
     assert checkpoints.latest_step() == 10

@@ -1,0 +1,164 @@
+"""The LaplaceKL command line from data to report, and its refusals."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import laplace
+from jaxgen.tasks import laplace as task
+from jaxgen.tasks import laplace_data
+from jaxgen.training.errors import CheckpointMismatch
+from jaxgen.training.export import read_artifact
+from jaxgen.training.logging import read_metrics
+from jaxgen.training.workdir import open_workdir
+
+from .conftest import tiny_config, train
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*arguments, **env):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.laplace", *arguments],
+        cwd=ROOT,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_run_ends_with_results_report_and_logs(trained):
+    _, workdir = trained
+    results = json.loads((workdir / "report" / "results.json").read_text())
+    assert results["split"] == "helen_test" and results["seed"] == 0 and results["faces"] == 6
+    assert results["nme_inter_ocular"] > 0 and results["images_per_second"] > 0
+    page = (workdir / "report" / "index.html").read_text()
+    assert "data:image/" in page and 'src="http' not in page
+    assert json.loads((workdir / "config.json").read_text())["train"]["steps"] == 4
+    records = read_metrics(workdir / "metrics.jsonl")
+    assert [r["step"] for r in records if "train/loss" in r] == [1, 2, 3, 4]
+    assert [r["step"] for r in records if "validation/nme_inter_ocular" in r] == [2, 4]
+    assert list((workdir / "tensorboard").iterdir())
+
+
+def test_stopped_and_resumed_run_is_bit_identical(trained, faces, tmp_path):
+    config, straight = trained
+    workdir = train(tiny_config(faces), tmp_path / "run")  # 4 steps, as the fixture
+    states = [jax.device_get(laplace.restore(config, folder)[1]) for folder in (straight, workdir)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+    class Stopped(Exception):
+        pass
+
+    # The same 4 steps, killed after the checkpoint of step 2.
+    stopped = open_workdir(str(tmp_path / "stopped"), config, save_config=True)
+    original = laplace_data.training_batches
+
+    def stopping(*arguments):
+        batches = original(*arguments)
+
+        class Until:
+            count = 0
+
+            def __next__(self):
+                self.count += 1
+                if self.count > 3:
+                    raise Stopped
+                return next(batches)
+
+            get_state, set_state = batches.get_state, batches.set_state
+
+        return Until()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(laplace_data, "training_batches", stopping)
+        with pytest.raises(Stopped):
+            laplace.train(config, stopped)
+    laplace.train(config, stopped)
+    resumed = laplace.restore(config, stopped)[1]
+    jax.tree.map(np.testing.assert_array_equal, states[0], resumed)
+
+
+def test_exported_artifact_equals_the_network(trained):
+    config, workdir = trained
+    laplace.export(config, workdir)
+    artifact = read_artifact(workdir / "export" / "landmarks.stablehlo")
+    crops = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    _, variables, _ = laplace.restore(config, workdir)
+    expected = task.predict(config, jax.device_get(variables), crops)
+    for batch in (1, 3):  # the batch size is free
+        points, scales = artifact(crops[:batch])
+        np.testing.assert_allclose(points, expected.points[:batch], atol=1e-3)
+        np.testing.assert_allclose(scales, expected.scales[:batch], atol=1e-3)
+    described = json.loads((workdir / "export" / "landmarks.json").read_text())
+    assert described["crop_size"] == 16 and described["step"] in (2, 4)
+
+
+def test_checkpoint_of_another_width_is_refused(trained, faces):
+    _, workdir = trained
+    other = tiny_config(faces, **{"model.width": 1 / 8})
+    with pytest.raises(CheckpointMismatch, match="has shape"):
+        laplace.restore(other, workdir)
+
+
+def test_evaluation_without_a_checkpoint_says_what_to_do(faces, tmp_path):
+    with pytest.raises(CheckpointMismatch, match="train first"):
+        laplace.restore(tiny_config(faces), tmp_path)
+
+
+def test_empty_unlabelled_folder_is_named(faces, tmp_path):
+    empty = tmp_path / "nobody"
+    empty.mkdir()
+    config = tiny_config(faces, **{"unlabelled.manual_dir": str(empty)})
+    with pytest.raises(ValueError, match="nobody"):
+        train(config, tmp_path / "run")
+
+
+def test_wrong_number_of_landmarks_is_named(faces):
+    config = tiny_config(faces, **{"model.num_points": 5})
+    with pytest.raises(ValueError, match=r"config.model.num_points=68"):
+        laplace_data.open_split(config, "train")
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.train.stepz=3", "stepz"),
+        ("--config.model.width=0.3", "config.model.width=0.3"),
+        ("--config.train.steps=abc", "config.train.steps"),
+        ("--mode=dance", "dance"),
+        ("--config=missing.py", "missing.py"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_bad_command_line_is_one_line_that_names_the_key(argument, message, tmp_path):
+    result = command(argument, f"--workdir={tmp_path}/run")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ") and message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_unwritable_workdir_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = command(f"--workdir={tmp_path}/file/run")
+    assert result.returncode != 0
+    assert f"--workdir={tmp_path}/file/run" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_missing_data_folder_is_named(tmp_path):
+    result = command(
+        "--config=experiments/configs/laplace/helen.py",
+        f"--config.data.manual_dir={tmp_path}/nowhere",
+        f"--workdir={tmp_path}/run",
+        JAXGEN_DATA="",
+    )
+    assert result.returncode == 2, result.stderr
+    assert "nowhere" in result.stderr and "Traceback" not in result.stderr
