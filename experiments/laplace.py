@@ -76,10 +76,10 @@ def evaluate(config, workdir):
 
 def predict(config, workdir):
     """Writes landmarks of --input as JSON, CSV and annotated pictures to WORKDIR/predictions."""
-    from jaxgen.tasks import laplace_inference
+    from jaxgen.tasks import laplace_inference, laplace_predict
 
     devices, variables, _ = restore(config, workdir)
-    laplace_inference.predict_media(
+    laplace_predict.predict_media(
         config,
         partial(laplace_inference.compile_predictor(config, devices), variables),
         flags.FLAGS.input,

@@ -4,18 +4,23 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import laplace
 from jaxgen.tasks import laplace as task
 from jaxgen.tasks import laplace_data
+from jaxgen.tasks.laplace_inference import Face, compile_predictor, predict_faces
+from jaxgen.tasks.laplace_predict import predict_media
 from jaxgen.training.errors import CheckpointMismatch
 from jaxgen.training.export import read_artifact
 from jaxgen.training.logging import read_metrics
+from jaxgen.training.mesh import data_mesh
 from jaxgen.training.workdir import open_workdir
 
 from .conftest import tiny_config, train
@@ -162,3 +167,40 @@ def test_missing_data_folder_is_named(tmp_path):
     )
     assert result.returncode == 2, result.stderr
     assert "nowhere" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_predict_writes_original_pixels_and_skips_broken_files(trained, faces, tmp_path, caplog):
+    config, workdir = trained
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    crop = Image.open(next((faces / "300w/helen/testset").glob("*.jpg")))
+    crop.save(photos / "a.png")
+    crop.resize((256, 256)).convert("L").save(photos / "grey.png")
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text(
+        "name,x0,y0,x1,y1\na.png,10,12,50,52\na.png,5,5,60,60\ngrey.png,40,48,200,208\n"
+    )
+    variables = laplace.restore(config, workdir)[1]
+    predictor = partial(compile_predictor(config, data_mesh()), variables)
+    count = predict_media(config, predictor, str(photos), boxes=str(boxes), output=tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert count == len(written["faces"]) == 3
+    assert "broken.jpg" in written["about"]["skipped_files"][0]
+    assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 1 + 3 * 68
+    # Without boxes the one face of each picture is searched.
+    count = predict_media(config, predictor, str(photos / "a.png"), boxes="", output=tmp_path / "b")
+    assert count == 1
+
+
+def test_bigger_picture_gives_bigger_coordinates_and_scales(trained, faces):
+    config, workdir = trained
+    predictor = partial(compile_predictor(config, data_mesh()), laplace.restore(config, workdir)[1])
+    image = np.asarray(Image.open(next((faces / "300w/helen/testset").glob("*.jpg"))))
+    double = np.repeat(np.repeat(image, 2, 0), 2, 1)
+    box = np.array([9.5, 9.5, 53.5, 53.5])
+    small, large = predict_faces(
+        config, predictor, [Face("small", image, box), Face("large", double, 2 * box + 0.5)]
+    )
+    np.testing.assert_allclose(large.points, 2 * small.points + 0.5, atol=0.5)
+    np.testing.assert_allclose(large.scales, 2 * small.scales, rtol=0.05)
