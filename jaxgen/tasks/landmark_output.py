@@ -9,8 +9,8 @@ centre of the top left pixel. b_x and b_y are Laplace scales in the same pixels:
 from the point at which the network would expect the landmark. They rank landmarks by how unsure it
 is; they are not calibrated errors.
 
-Nothing is lost when a run is interrupted: every frame is on disk before the next one is worked on,
-and predictions.csv and predictions.jsonl (one JSON object a line) are whole at any time. `close`
+Nothing is lost when a run is interrupted: a frame is on disk when `write` returns, and
+predictions.csv and predictions.jsonl (one JSON object a line) are whole at any time. `close`
 turns the .jsonl file into predictions.json. A second run into the same folder starts both anew.
 """
 

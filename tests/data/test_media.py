@@ -208,3 +208,14 @@ def test_without_pyav_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match=r"pip install 'jaxgen\[video\]'"):
         frames(tmp_path / "v.mp4", on_error=lambda error: None)
+
+
+def test_frames_before_a_broken_part_are_yielded(tmp_path):
+    path = save_video(tmp_path / "v.mp4", count=40)
+    data = path.read_bytes()
+    hole = len(data) // 2
+    path.write_bytes(data[:hole] + bytes(500) + data[hole + 500 :])
+    errors = []
+    found = frames(path, on_error=errors.append)
+    assert [frame.index for frame in found] == list(range(len(found))) and 5 < len(found) < 40
+    assert f"v.mp4: broken after frame {len(found) - 1}" in str(errors[0])
