@@ -1,0 +1,92 @@
+"""Turns records into tables and a figure that docs show.
+
+    python -m experiments.studies.tables laplace
+
+Reads docs/results/laplace.jsonl, writes docs/results/laplace.md and
+docs/images/laplace_results.png.
+"""
+
+import statistics
+import sys
+from collections import defaultdict
+
+from experiments.studies import records
+
+HEADLINE = {"laplace": "nme_inter_ocular"}  # metric of the figure, by system
+
+
+def grouped(rows: list[dict]) -> dict[tuple, dict[str, list[float]]]:
+    """(study, dataset, split, variant, steps, method) -> metric -> values over seeds."""
+    groups: dict[tuple, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        key = tuple(row[k] for k in ("study", "dataset", "split", "variant", "steps", "method"))
+        groups[key][row["metric"]].append(row["value"])
+    return dict(sorted(groups.items(), key=str))
+
+
+def cell(values: list[float]) -> str:
+    """Mean and standard deviation over seeds; one seed is shown as such."""
+    if len(values) == 1:
+        return f"{values[0]:.2f} (1 seed)"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+def markdown(groups: dict[tuple, dict[str, list[float]]]) -> str:
+    """One table a study: a row a method and variant, a column a metric."""
+    lines = []
+    for study in dict.fromkeys(key[0] for key in groups):
+        mine = {key: metrics for key, metrics in groups.items() if key[0] == study}
+        metrics = list(dict.fromkeys(name for found in mine.values() for name in found))
+        lines += [f"## {study}", ""]
+        lines.append("| data | variant | steps | method | seeds | " + " | ".join(metrics) + " |")
+        lines.append("|---|---|---|---|---|" + "---|" * len(metrics))
+        for (_, dataset, split, variant, steps, method), found in mine.items():
+            seeds = max(len(values) for values in found.values())
+            cells = [cell(found[name]) if name in found else "" for name in metrics]
+            row = [f"{dataset} {split}", variant, str(steps), method, str(seeds), *cells]
+            lines.append("| " + " | ".join(row) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def figure(groups: dict[tuple, dict[str, list[float]]], metric: str):
+    """Every seed as a dot, the mean as a bar; one row of bars a variant."""
+    from jaxgen.training.figures import COLOURS, INK, label, new_figure
+
+    found = [
+        (f"{key[3]}  {key[5]}", values[metric])
+        for key, values in groups.items()
+        if metric in values
+    ]
+    drawing, axes = new_figure(8, 0.9 + 0.34 * len(found))
+    ax = axes[0, 0]
+    for row, (_, values) in enumerate(found):
+        ax.barh(row, statistics.mean(values), color=COLOURS[0], alpha=0.35, height=0.7)
+        ax.plot(values, [row] * len(values), "o", color=INK, markersize=4)
+    ax.set_yticks(range(len(found)), [name for name, _ in found])
+    ax.invert_yaxis()
+    label(ax, x=f"{metric}, %")
+    return drawing
+
+
+def main(system: str) -> None:
+    """Writes the table and the figure of one system."""
+    groups = grouped(records.read(system))
+    if not groups:
+        sys.exit(f"{records.records_path(system)} holds no record: run a study first")
+    docs = records.ROOT / "docs"
+    title = f"# Measured results: {system}\n\nMade by `python -m experiments.studies.tables"
+    table = docs / "results" / f"{system}.md"
+    table.write_text(
+        f"{title} {system}` from {system}.jsonl, where each number has its command. Mean ± "
+        f"standard deviation over seeds.\n\n{markdown(groups)}"
+    )
+    (docs / "images").mkdir(exist_ok=True)
+    if system in HEADLINE:
+        image = docs / "images" / f"{system}_results.png"
+        figure(groups, HEADLINE[system]).savefig(image, dpi=110)
+    print(f"wrote {table}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,69 @@
+"""Study records: skip what is done, refuse nothing silently, tables with mean and deviation."""
+
+import json
+import sys
+
+import pytest
+
+from experiments.studies import records, tables
+
+JOB = records.Job("helen", "test", "laplace_kl", "width=1/8,labels=0.1", 0, 10, ["--mode=train"])
+
+
+@pytest.fixture
+def docs(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    return tmp_path
+
+
+def record(seed, value, method="laplace_kl"):
+    return {
+        "study": "s",
+        "dataset": "helen",
+        "split": "test",
+        "method": method,
+        "variant": "width=1/8",
+        "seed": seed,
+        "steps": 10,
+        "metric": "nme_inter_ocular",
+        "value": value,
+        "command": "python -m experiments.laplace",
+    }
+
+
+def test_job_is_run_once_and_recorded_with_its_command(docs, monkeypatch):
+    # The child process writes the results that a real run would write.
+    child = docs / "experiments"
+    child.mkdir()
+    (child / "__init__.py").touch()
+    (child / "fake.py").write_text(
+        "import json, pathlib, sys\n"
+        "workdir = pathlib.Path(sys.argv[-1].removeprefix('--workdir='))\n"
+        "(workdir / 'report').mkdir()\n"
+        "results = json.dumps({'nme': 3.5, 'other': 1})\n"
+        "(workdir / 'report' / 'results.json').write_text(results)\n"
+    )
+    assert not records.is_done("fake", "study", JOB)
+    records.run("fake", "study", JOB, ["nme"], docs / "runs")
+    assert records.is_done("fake", "study", JOB)
+    assert not records.is_done("fake", "study", JOB._replace(seed=1))
+    (row,) = records.read("fake")
+    assert row["value"] == 3.5 and row["metric"] == "nme"
+    assert row["command"].endswith("--config.seed=0 --config.train.steps=10")
+    assert str(docs) not in json.dumps(row)
+    assert sys.executable not in row["command"]
+
+
+def test_failed_job_leaves_no_record(docs):
+    with pytest.raises(Exception, match="returned non-zero"):
+        records.run("missing", "study", JOB, ["nme"], docs / "runs")
+    assert records.read("missing") == []
+
+
+def test_table_shows_mean_and_deviation(docs):
+    records.append("laplace", [record(0, 4.0), record(1, 6.0), record(0, 9.0, "soft_argmax_l2")])
+    tables.main("laplace")
+    text = (docs / "docs" / "results" / "laplace.md").read_text()
+    assert "| laplace_kl | 2 | 5.00 ± 1.41 |" in text
+    assert "| soft_argmax_l2 | 1 | 9.00 (1 seed) |" in text
+    assert (docs / "docs" / "images" / "laplace_results.png").stat().st_size > 1000
