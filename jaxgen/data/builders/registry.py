@@ -15,6 +15,11 @@ import numpy as np
 # Names of sets over the user's files -> (module beside this one, class).
 MANUAL = {
     "w300": ("w300", "W300"),
+    "wflw": ("wflw", "Wflw"),
+    "cofw": ("cofw", "Cofw"),
+    "aflw19": ("aflw19", "Aflw19"),
+    "w300vw": ("w300vw", "W300vw"),
+    "points_csv": ("points_csv", "PointsCsv"),
     "image_folder": ("unlabelled", "ImageFolder"),
     "video_folder": ("unlabelled", "VideoFolder"),
 }

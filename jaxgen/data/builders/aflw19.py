@@ -1,0 +1,94 @@
+"""AFLW with 19 points: 20,000 training and 4,386 test faces in the order of the CCL release.
+
+Layout:
+
+    AFLWinfo_release.mat
+    flickr/{0,2,3}/imageNNNNN.jpg
+
+The `.mat` file holds per face: `data` (19 x, then 19 y), `mask_new` (1: visible), `bbox`
+(x0, x1, y0, y1: AFLW's own square face box, by whose side errors are divided), `nameList`, and
+`ra`, the 1-based order whose first 20,000 entries are the training set. Coordinates are taken as
+they are. Hidden points are labelled too and belong to the usual protocol. The subset "frontal" of
+the test set has all 19 points visible and inside the box.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxgen.data.builders import manual
+
+_MAT = "AFLWinfo_release.mat"
+COUNTS = {"train": 20000, "test": 4386}
+
+
+class Aflw19(manual.ManualBuilder):
+    """19-point faces of AFLW."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    FOLDER = "aflw"
+    LAYOUT = f"  {_MAT}\n  flickr/{{0,2,3}}/imageNNNNN.jpg"
+    NUM_POINTS = 19
+    OPTIONS = {**manual.ManualBuilder.OPTIONS, "allow_partial": False}  # noqa: RUF012
+
+    @classmethod
+    def files(cls, manual_dir, options):
+        """The `.mat` file and the images."""
+        del options
+        table = manual_dir / _MAT
+        return [table, *(manual_dir / "flickr").glob("*/*.jpg")] if table.exists() else []
+
+    def split_parts(self, split):
+        """Checks the number of faces in the `.mat` file."""
+        if split in COUNTS:
+            self.require(split, len(self._order(split)), COUNTS[split])
+        return (split,)
+
+    def faces(self):
+        """Both splits."""
+        orders = {split: self._order(split) for split in COUNTS}
+        return {split: self._faces(split, rows) for split, rows in orders.items() if len(rows)}
+
+    @functools.cached_property
+    def _content(self):
+        return _read(self.builder_config.manual_dir / _MAT)
+
+    def _order(self, split):
+        """Rows of the faces of a split."""
+        order = self._content["ra"].ravel().astype(int) - 1  # MATLAB counts from 1
+        cut = COUNTS["train"]
+        return order[:cut] if split == "train" else order[cut:]
+
+    def _faces(self, split, order):
+        content = self._content
+        for row in order:
+            stem, _, _ = str(content["nameList"][row, 0][0]).strip().rpartition(".")
+            points = content["data"][row].reshape(2, 19).T.astype(float)
+            visible = content["mask_new"][row] != 0
+            x0, x1, y0, y1 = content["bbox"][row].astype(float)
+            if not (np.isfinite(points).all() and x0 < x1 and y0 < y1):
+                raise ValueError(f"{_MAT}: face {row + 1} ({stem}) has no finite points or box")
+            inside = (points > (x0, y0)).all() and (points < (x1, y1)).all()
+            yield manual.Face(
+                image=self.builder_config.manual_dir / "flickr" / f"{stem}.jpg",
+                name=f"{stem}#{row + 1:05d}",
+                group=stem,
+                box=np.array([x0, y0, x1, y1]),
+                points=points,
+                visible=visible,
+                subset="frontal" if split == "test" and visible.all() and inside else "",
+            )
+
+
+def _read(path) -> dict[str, np.ndarray]:
+    from scipy import io
+
+    try:
+        content = io.loadmat(path)
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"{path}: not a readable MATLAB file ({error})") from error
+    missing = [k for k in ("data", "mask_new", "bbox", "nameList", "ra") if k not in content]
+    if missing:
+        raise ValueError(f"{path}: lacks the variable {missing[0]!r}")
+    return content
