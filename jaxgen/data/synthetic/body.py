@@ -1,0 +1,58 @@
+"""From identity, expression and pose to vertices and normals."""
+
+import chex
+import jax.numpy as jnp
+
+from jaxgen.data.synthetic import camera
+
+# Height over which the neck hands the head's turn over to the shoulders (decimetres).
+SHOULDERS, JAW = -1.7, -0.75
+
+
+def shape(head, identity, expression):
+    """Vertices at rest pose.
+
+    Args:
+        head: asset.Head.
+        identity: [60] float, standard deviations.
+        expression: [52] float in [0, 1], strength of the face units.
+
+    Returns:
+        [V, 3] float32, model space.
+    """
+    chex.assert_shape([identity, expression], [(len(head.identity),), (len(head.expression),)])
+    return (
+        head.mean
+        + jnp.tensordot(identity, head.identity, 1)
+        + jnp.tensordot(expression, head.expression, 1)
+    )
+
+
+def pose(head, vertices, angles, follow):
+    """Turns the head; the shoulders follow by a share.
+
+    Args:
+        head: asset.Head.
+        vertices: [V, 3] float32, model space at rest.
+        angles: [3] degrees, (yaw, pitch, roll) of the head.
+        follow: [] share of yaw and roll that the shoulders take.
+
+    Returns:
+        [V, 3] float32, posed, model axes.
+    """
+    rotation = camera.rotation_matrix(angles)
+    shoulders = camera.rotation_matrix(angles * follow * jnp.array([1.0, 0.0, 1.0]))
+    rise = (head.mean[:, 1] - SHOULDERS) / (JAW - SHOULDERS)
+    # The throat moves with the chin, the nape with the spine.
+    rise = jnp.clip(rise + 0.25 * jnp.clip(head.mean[:, 2] - 0.2, -1, 1), 0, 1)
+    rise = (rise * rise * (3 - 2 * rise))[:, None]
+    return rise * (vertices @ rotation.T) + (1 - rise) * (vertices @ shoulders.T)
+
+
+def normals(head, vertices):
+    """Area-weighted vertex normals. vertices: [V, 3] -> [V, 3] unit."""
+    corner = vertices[head.triangles]
+    face = jnp.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    face = jnp.concatenate([face, jnp.zeros((1, 3))])  # the padding of `neighbours`
+    total = face[head.neighbours].sum(1)
+    return total / jnp.maximum(jnp.linalg.norm(total, axis=-1, keepdims=True), 1e-12)

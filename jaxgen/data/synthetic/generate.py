@@ -1,0 +1,71 @@
+"""Streams of rendered pictures: deterministic, in fixed batches, on every core.
+
+Picture i of a stream depends on its own key alone. It is always rendered in batches of
+`BATCH` (the last one padded), because XLA may round differently at another batch size.
+"""
+
+import collections
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import jax
+import numpy as np
+
+from jaxgen.data.synthetic.render import render
+
+BATCH = 8
+WORKERS = 2  # batches in flight: one compiled call keeps about one core busy
+
+
+@partial(jax.jit, static_argnames=("sampler", "size"))
+def _render_batch(head, numbers, *, sampler, size):
+    def one(number):
+        scene = sampler(number)
+        return scene, render(head, scene, size=size)
+
+    return jax.vmap(one)(numbers)
+
+
+def stream(head, sampler, numbers, *, size) -> Iterator[tuple]:
+    """Renders pictures in order.
+
+    Args:
+        head: asset.Head.
+        sampler: pure function from a picture's numbers ([K] int32) to its scene.Scene; always
+            the same function, so that it compiles once.
+        numbers: [N, K] int32, what to give to `sampler`.
+        size: side of the pictures in pixels.
+
+    Yields:
+        (scene, rendering) of one picture: the pytrees as NumPy, image as uint8.
+
+    Raises:
+        RuntimeError: the rasteriser ran out of room; the picture would have holes.
+    """
+    numbers = np.asarray(numbers, np.int32)
+    head = jax.device_put(head)
+
+    def run(start):
+        chosen = numbers[start : start + BATCH]
+        padding = np.repeat(chosen[-1:], BATCH - len(chosen), 0)
+        batch = _render_batch(head, np.concatenate([chosen, padding]), sampler=sampler, size=size)
+        scenes, pictures = jax.tree.map(np.asarray, batch)
+        if pictures.overflow.any():
+            raise RuntimeError(
+                f"the rasteriser lacks room for {pictures.overflow.max()} blocks: raise `capacity` "
+                "in jaxgen/data/synthetic/render.py"
+            )
+        pictures = pictures._replace(image=np.round(pictures.image * 255).astype(np.uint8))
+        return len(chosen), scenes, pictures
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        starts = iter(range(0, len(numbers), BATCH))
+        waiting = collections.deque(pool.submit(run, s) for s, _ in zip(starts, range(WORKERS)))
+        while waiting:
+            count, scenes, pictures = waiting.popleft().result()
+            for start in starts:
+                waiting.append(pool.submit(run, start))
+                break
+            for i in range(count):
+                yield jax.tree.map(lambda x: x[i], (scenes, pictures))  # noqa: B023
