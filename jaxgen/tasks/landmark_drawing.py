@@ -15,7 +15,7 @@ def draw_landmarks(
     points: Sequence[np.ndarray],
     scales: Sequence[np.ndarray],
     *,
-    ellipse: float = 2.0,
+    ellipse: float = 1.0,
 ) -> np.ndarray:
     """A copy of the picture with a dot at each landmark and an ellipse of its scale.
 

@@ -60,7 +60,7 @@ def draw_face(
     pred: np.ndarray | None = None,
     scale: np.ndarray | None = None,
     true: np.ndarray | None = None,
-    ellipse: float = 2.0,
+    ellipse: float = 1.0,
 ) -> None:
     """Draws the points of one face over its image.
 
@@ -272,7 +272,7 @@ def _add_key(figure: Any) -> None:
     marks = {  # text: (fill, edge, size)
         "true": (TRUE, "black", 5),
         "predicted": (PREDICTED, "black", 5),
-        "twice the predicted scale b": ("none", "#C98B00", 10),
+        "predicted scale b": ("none", "#C98B00", 10),
     }
     figure.legend(
         handles=[

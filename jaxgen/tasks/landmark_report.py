@@ -119,8 +119,9 @@ def pictures(
 
 
 def subset_table(summary: Mapping[str, float], subsets: Sequence[str] | None) -> list[Table]:
-    """One row a subset, for the report; empty where there are no subsets."""
+    """One row a subset, for the report; empty where none is smaller than the whole."""
     names = sorted({part for subset in subsets or () for part in subset.split("+") if part})
+    names = [name for name in names if summary[f"faces_{name}"] < summary["faces"]]
     if not names:
         return []
     error = f"nme_{landmarks.normalizer_of(summary)}"

@@ -108,9 +108,7 @@ def curves(
     return figure
 
 
-def training_curves(
-    records: Sequence[Mapping[str, float]], *, names: Sequence[str] | None = None, columns: int = 3
-):
+def training_curves(records: Sequence[Mapping[str, float]], *, names: Sequence[str] | None = None):
     """Small panels of the numbers in a metrics.jsonl, over the step.
 
     Args:
@@ -118,7 +116,6 @@ def training_curves(
             NAME share a panel.
         names: panels in order. None: every NAME but norms of gradients and the like, throughput
             and interval bounds.
-        columns: panels in a row.
 
     Raises:
         ValueError: no record has any of the names.
@@ -130,7 +127,7 @@ def training_curves(
     panels = {name: found[name] for name in names if name in found}
     if not panels:
         raise ValueError(f"no training curve to draw: records hold {sorted(found)}")
-    columns = min(columns, len(panels))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = new_figure(3.6 * columns, 2.7 * rows, rows=rows, columns=columns)
     for ax, (name, parts) in zip(axes.flat, panels.items(), strict=False):

@@ -119,8 +119,10 @@ def _fact(value: Any) -> str:
 
 
 def _large(value: float | None) -> str:
-    """Three digits are what one can take in at a glance: 6.17, 41.8, 330."""
-    return "–" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    """Three digits are what one can take in at a glance: 6.17, 10.0, 330."""
+    if value is None or isinstance(value, int):
+        return "–" if value is None else str(value)
+    return f"{value:#.3g}" if abs(value) < 99.5 else f"{value:.0f}"
 
 
 def _is_number(value: Any) -> bool:
@@ -181,7 +183,7 @@ figcaption { margin-top: auto; padding: .75rem 1.25rem; font-size: .9rem; color:
 details { margin-top: 1.25rem; }
 summary { padding: .8rem 1.25rem; font-weight: 600; cursor: pointer; }
 details .scroll { border: 0; border-top: 1px solid var(--line); border-radius: 0; }
-@media (min-width: 701px) { td code { white-space: nowrap; } }
+@media (min-width: 701px) { td code { white-space: nowrap; } wbr { display: none; } }
 @media (max-width: 700px) { .pictures { grid-template-columns: 1fr; } }
 @media (max-width: 600px) {
   main { padding: 1.5rem .75rem 3rem; } h1 { font-size: 1.5rem; } th, td { padding: .4rem .7rem; }

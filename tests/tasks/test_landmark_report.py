@@ -43,6 +43,8 @@ def test_subset_table_repeats_the_flat_figures():
     column = table.columns.index("nme_inter_ocular")
     assert table.rows[2][column] == summary["nme_inter_ocular_b"]
     assert lr.subset_table(summary, ["", ""]) == []
+    everyone = ["common"] * 9
+    assert lr.subset_table(lr.summarise(evaluation(subsets=everyone)), everyone) == []
 
 
 def test_lengths_measured_elsewhere_serve_numbers_and_pictures_alike():
