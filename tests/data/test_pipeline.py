@@ -165,7 +165,8 @@ def test_processes_evaluate_the_same_number_of_batches(test):
     assert sorted(int(i) for i, valid in rows if valid) == list(range(5))
 
 
-def test_a_bad_record_is_named(train):
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_bad_record_is_named(train, threads):
     class Broken:
         num_points = 68
 
@@ -176,7 +177,7 @@ def test_a_bad_record_is_named(train):
             return {**train[i], "name": "portrait_17", "box": np.zeros(4)}
 
     with pytest.raises(ValueError, match="portrait_17: a face box"):
-        next(batches(Broken()))
+        next(batches(Broken(), num_threads=threads))
 
 
 def test_impossible_requests(train):

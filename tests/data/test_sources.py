@@ -83,6 +83,14 @@ def test_the_cache_gives_the_same_examples(helen):
     assert cached[3]["name"] == plain[3]["name"]
 
 
+def test_a_damaged_record_is_named(helen):
+    whole = sources.open_source(helen, "helen_test").labels(0)
+    records = [{"image": whole["image"][: len(whole["image"]) // 2]}]
+    source = sources.Source(records, lambda record, _: {**whole, **record}, num_points=68)
+    with pytest.raises(ValueError, match=f"{whole['name']}: the stored image is damaged"):
+        source[0]
+
+
 def test_a_prepared_folder_opens_without_the_raw_files(helen):
     data_set = registry.find("w300", manual_dir=helen["manual_dir"], data_dir=helen["data_dir"])
     registry.prepare(data_set.builder)
