@@ -18,8 +18,6 @@ flags.DEFINE_string("boxes", "", "predict: CSV or JSON of face boxes; else faces
 
 def train(config, workdir):
     """Trains to config.train.steps, or on from the newest checkpoint, and evaluates."""
-    import jax
-
     from jaxgen.tasks import laplace, laplace_data, laplace_evaluation
     from jaxgen.training import loop, mesh
     from jaxgen.training.checkpoint import Checkpoints
@@ -39,9 +37,7 @@ def train(config, workdir):
 
     checkpoints = Checkpoints(workdir / "checkpoints", best_metric=best_metric(config))
     loop.train(
-        mesh.compile_init(devices, partial(laplace.init_state, config))(
-            jax.random.key(config.seed)
-        ),
+        init(run_key(config.seed)),
         step=partial(laplace.train_step, config),
         batches=laplace_data.training_batches(config, labelled, unlabelled),
         validate=validate,
@@ -108,11 +104,12 @@ def restore(config, workdir):
 
     from jaxgen.tasks import laplace
     from jaxgen.training import checkpoint, mesh
+    from jaxgen.training.state import run_key
     from jaxgen.training.workdir import enable_compilation_cache
 
     enable_compilation_cache()
     devices = mesh.data_mesh()
-    like = jax.eval_shape(partial(laplace.init_state, config), jax.random.key(0))
+    like = jax.eval_shape(partial(laplace.init_state, config), run_key(0))
     state, step = checkpoint.restore_one(
         workdir / "checkpoints",
         mesh.abstract_replicated(devices, like),

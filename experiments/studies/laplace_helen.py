@@ -15,7 +15,7 @@ from absl import app, flags
 
 from experiments.studies import records
 
-STUDY = "laplace_helen"
+STUDY, TUNING = "laplace_helen", "laplace_helen_learning_rate"
 CONFIG = "experiments/configs/laplace/helen.py"
 STEPS, SEEDS = 2000, (0, 1, 2)
 METRICS = (
@@ -28,7 +28,7 @@ METRICS = (
 )
 WIDTHS = {"1/16": 1 / 16, "1/8": 1 / 8, "1/4": 1 / 4}
 
-_ONLY = flags.DEFINE_string("only", "", "Run only jobs whose name holds this.")
+_ONLY = flags.DEFINE_string("only", "", "Run only jobs whose study/name holds this.")
 _WORKDIRS = flags.DEFINE_string("workdirs", "runs/studies", "Folder of all runs.")
 
 
@@ -68,13 +68,32 @@ def jobs():
     yield job("laplace_kl", "1/4", 0, steps=5 * STEPS)
 
 
+def tuning_jobs():
+    """The learning rate of the method and of the baseline, chosen alike, on validation faces."""
+    for rate in (1e-3, 3e-3, 1e-2):
+        for method in ("soft_argmax_l2", "laplace_kl"):
+            item = job(method, "1/8", 0, steps=STEPS // 4)
+            overrides = [
+                f"--config.optimiser.learning_rate={rate}",
+                "--config.data.test_split=validation",
+            ]
+            yield item._replace(
+                split="validation",
+                variant=f"{item.variant},learning_rate={rate}",
+                arguments=[*item.arguments, *overrides],
+            )
+
+
 def main(_):
     """Runs what has no record yet."""
-    for item in jobs():
-        if _ONLY.value in item.name and not records.is_done("laplace", STUDY, item):
-            print(f"running {item.name}", flush=True)
-            records.run("laplace", STUDY, item, METRICS, Path(_WORKDIRS.value) / STUDY)
-    print("all jobs have records")
+    for study, items in ((TUNING, tuning_jobs()), (STUDY, jobs())):
+        for item in items:
+            if _ONLY.value in f"{study}/{item.name}" and not records.is_done(
+                "laplace", study, item
+            ):
+                print(f"running {study}/{item.name}", flush=True)
+                records.run("laplace", study, item, METRICS, Path(_WORKDIRS.value) / study)
+    print("nothing is left to run")
 
 
 if __name__ == "__main__":

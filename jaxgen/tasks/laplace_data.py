@@ -28,9 +28,8 @@ def open_split(config, split: str) -> sources.Source:
 
 def open_unlabelled(config) -> sources.Source:
     """The unlabelled faces; the folder is config.unlabelled.manual_dir."""
-    settings = config.unlabelled.copy_and_resolve_references()
-    settings.data_dir, settings.cache = config.data.data_dir, config.data.cache
-    return sources.open_source(settings, config.unlabelled.split)
+    shared = {"data_dir": config.data.data_dir, "cache": config.data.cache}
+    return sources.open_source(config.unlabelled.to_dict() | shared, config.unlabelled.split)
 
 
 def training_batches(config, labelled: Any, unlabelled: Any | None) -> ZippedBatches:

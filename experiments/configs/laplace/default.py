@@ -92,6 +92,27 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.evaluate.batch_size = 32
     config.evaluate.normalizer = "inter_ocular"
     config.evaluate.checkpoint = "best"
+    if variant not in ("", "smoke"):
+        raise ValueError(f"default.py knows the variants '' and 'smoke', not {variant!r}")
+    return shrink(config) if variant == "smoke" else config
+
+
+def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Everything as small as it still runs: checks an installation in seconds."""
+    for section in (config.data, config.unlabelled):
+        section.options.config = "tiny"
+    config.data.crop_size = 32
+    config.model.update(width=1 / 16, depth=3)
+    config.adversarial.update(width=1 / 16, depth=2)
+    config.train.update(
+        steps=4,
+        batch_size=8,
+        unlabelled_batch_size=8,
+        log_every=1,
+        validate_every=2,
+        checkpoint_every=2,
+    )
+    config.evaluate.batch_size = 8
     return config
 
 
