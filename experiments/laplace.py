@@ -21,6 +21,7 @@ def train(config, workdir):
     from jaxgen.tasks import laplace, laplace_data, laplace_evaluation
     from jaxgen.training import loop, mesh
     from jaxgen.training.checkpoint import Checkpoints
+    from jaxgen.training.state import run_key
     from jaxgen.training.workdir import enable_compilation_cache
 
     enable_compilation_cache()
@@ -36,6 +37,7 @@ def train(config, workdir):
         return laplace_evaluation.validation_numbers(config, found)
 
     checkpoints = Checkpoints(workdir / "checkpoints", best_metric=best_metric(config))
+    init = mesh.compile_init(devices, partial(laplace.init_state, config))
     loop.train(
         init(run_key(config.seed)),
         step=partial(laplace.train_step, config),
