@@ -105,8 +105,8 @@ def labelled_batches(
             example, rng, size=size, margin=margin, settings=augment, flip_order=flip_order
         )
 
-    share = _share(source, batch_size, process_index, process_count)
-    return _endless(share, prepare, batch_size, seed, num_threads, num_workers)
+    share = _share(source, batch_size, seed, process_index, process_count)
+    return _endless(share, prepare, batch_size, num_threads, num_workers)
 
 
 def unlabelled_batches(
@@ -130,8 +130,8 @@ def unlabelled_batches(
     def prepare(example, rng):
         return unlabelled_example(example, rng, size=size, margin=margin, settings=augment)
 
-    share = _share(source, batch_size, process_index, process_count)
-    return _endless(share, prepare, batch_size, seed, num_threads, num_workers)
+    share = _share(source, batch_size, seed, process_index, process_count)
+    return _endless(share, prepare, batch_size, num_threads, num_workers)
 
 
 def evaluation_batches(
@@ -176,7 +176,7 @@ class _Batches:
         return iter(self._dataset)
 
 
-def _share(source, batch_size, process_index, process_count):
+def _share(source, batch_size, seed, process_index, process_count):
     import grain
 
     if len(source) < process_count:
@@ -185,15 +185,17 @@ def _share(source, batch_size, process_index, process_count):
         raise ValueError(
             f"the batch of a process holds {batch_size} examples; it needs one or more"
         )
-    return grain.MapDataset.source(source)[process_index::process_count]
+    share = grain.MapDataset.source(source)[process_index::process_count]
+    # Processes that draw alike would turn and colour their faces alike, row by row.
+    own_seed = np.random.SeedSequence([seed, process_index]).generate_state(1)[0]
+    return share.seed(int(own_seed))
 
 
-def _endless(share, prepare, batch_size, seed, num_threads, num_workers):
+def _endless(share, prepare, batch_size, num_threads, num_workers):
     import grain
 
     dataset = (
-        share.seed(seed)
-        .shuffle()
+        share.shuffle()
         .repeat()
         .random_map(lambda example, rng: _named(prepare, example, rng))
         .batch(batch_size, drop_remainder=True)

@@ -71,6 +71,32 @@ def test_every_pass_sees_every_face_in_a_new_order(train):
     assert (passes[0] != passes[1]).any()
 
 
+def test_augmentation_is_drawn_anew_in_every_pass_and_process():
+    """One face in the source: every difference comes from the draws."""
+
+    class OneFace:
+        num_points = 2
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            points = np.array([[3, 4], [20, 9]], np.float32)
+            box = np.array([0, 0, 30, 30], np.float32)
+            return {"image": np.zeros((30, 30, 3), np.uint8), "points": points, "box": box}
+
+    settings = augment.Settings(rotation=40)
+    draws = np.concatenate(
+        [
+            next(
+                batches(OneFace(), batch_size=8, augment=settings, process_index=i, process_count=2)
+            )["points"][:, 0]
+            for i in range(2)
+        ]
+    )
+    assert len(np.unique(draws, axis=0)) == 16
+
+
 def test_processes_share_the_faces_without_overlap(train):
     shares = [
         next(batches(train, batch_size=12, augment=augment.OFF, process_index=i, process_count=2))[

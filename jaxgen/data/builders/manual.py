@@ -96,8 +96,8 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         unknown = sorted(set(options or {}) - set(cls.OPTIONS))
         if unknown:
             raise ValueError(
-                f"config.data.options has no key {unknown[0]!r} for {cls.name}; "
-                f"it knows {sorted(cls.OPTIONS)}"
+                f"data set {cls.name} has no option {unknown[0]!r}; config.data.options (for "
+                f"unlabelled faces config.unlabelled.options) may hold {sorted(cls.OPTIONS)}"
             )
         options = {**cls.OPTIONS, **(options or {})}
         manual_dir = Path(manual_dir).resolve()

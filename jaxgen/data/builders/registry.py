@@ -113,10 +113,11 @@ def manual_folder(manual_dir: str, builder_class) -> Path:
         if folder.is_dir():
             return folder
     looked = ", ".join(str(folder) for folder in tried) or "nothing was named"
-    above = f", or the environment variable JAXGEN_DATA to the folder above {official}/"
+    above = f"or the environment variable JAXGEN_DATA to the folder above {official}/. "
     raise ValueError(
         f"no folder for data set {builder_class.name!r} (looked for: {looked}). Set "
-        f"config.data.manual_dir to it{above if official else ' (JAXGEN_DATA may hold it)'}. "
+        "config.data.manual_dir (for unlabelled faces config.unlabelled.manual_dir) to it, "
+        f"{above if official else 'absolute or below $JAXGEN_DATA. '}"
         f"Expected layout:\n{builder_class.LAYOUT}"
     )
 

@@ -34,8 +34,8 @@ class _Unlabelled(manual.ManualBuilder, skip_registration=True):
         x0, y0, x1, y1 = options["face_box"]
         if not (x0 < x1 and y0 < y1):
             raise ValueError(
-                "config.data.options.face_box is (x0, y0, x1, y1) as fractions with x0 < x1 and "
-                f"y0 < y1, got {options['face_box']}"
+                "config.unlabelled.options.face_box is (x0, y0, x1, y1) as fractions with x0 < x1 "
+                f"and y0 < y1, got {options['face_box']}"
             )
         if not options["boxes"] or not found:
             return found
@@ -74,7 +74,8 @@ class ImageFolder(_Unlabelled):
         """Every image, and the file of boxes."""
         if options["group_by"] not in ("file", "folder", "stem"):
             raise ValueError(
-                f"config.data.options.group_by is file, folder or stem, got {options['group_by']!r}"
+                "config.unlabelled.options.group_by is file, folder or stem, got "
+                f"{options['group_by']!r}"
             )
         return cls._with_boxes(manual_dir, options, images.list_images(manual_dir))
 
@@ -106,7 +107,7 @@ class VideoFolder(_Unlabelled):
     def files(cls, manual_dir, options):
         """Every video, and the file of boxes."""
         if options["every_seconds"] < 0:
-            raise ValueError("config.data.options.every_seconds must be 0 or more")
+            raise ValueError("config.unlabelled.options.every_seconds must be 0 or more")
         return cls._with_boxes(manual_dir, options, _videos(manual_dir))
 
     def _all_faces(self):

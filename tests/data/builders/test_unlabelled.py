@@ -76,7 +76,7 @@ def test_an_empty_folder_is_refused(place, tmp_path):
     "options", [{"group_by": "person"}, {"face_box": (0.5, 0, 0.2, 1)}, {"boxes_file": "a.csv"}]
 )
 def test_bad_options_name_the_key(place, options):
-    with pytest.raises(ValueError, match=rf"config\.data\.options.*{next(iter(options))}"):
+    with pytest.raises(ValueError, match=next(iter(options))):
         examples({**place, "options": options})
 
 
