@@ -33,7 +33,7 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
         wildness: split -> how far its look is from the studio towards the street, in percent.
     """
 
-    size: int = 128
+    size: int = 112
     seed: int = 0
     people: dict = dataclasses.field(
         default_factory=lambda: dict(train=400, validation=50, test=80, unlabelled=130)
@@ -49,7 +49,7 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [  # noqa: RUF012
-        SyntheticFacesConfig(name="default", description="about 2,000 faces, 128 px"),
+        SyntheticFacesConfig(name="default", description="about 2,000 faces, 112 px"),
         SyntheticFacesConfig(
             name="tiny",
             description="a handful, for tests",

@@ -1,7 +1,9 @@
 """The head asset: what is in it, how it is stored, how it is read.
 
 Units: decimetres in model space (see `camera`). The two bases are stored as int8 codes with
-one scale per component, which keeps the file near 1 MB and shifts no vertex by 0.1 mm.
+one scale per component, which keeps the file near 1 MB and moves no vertex by 0.1 mm.
+
+The mesh has the V vertices of the head first, then the H points of the hair shell.
 """
 
 from pathlib import Path
@@ -12,6 +14,8 @@ import numpy as np
 
 ASSET = Path(__file__).parents[1] / "assets" / "head.npz"
 FIELDS = ("lip", "lower", "ear", "lid", "mouth", "eye", "teeth", "tongue")
+# What a triangle is made of.
+SKIN, MOUTH, EYE, TEETH, TONGUE, HAIR = range(6)
 
 
 class Head(NamedTuple):
@@ -19,52 +23,74 @@ class Head(NamedTuple):
 
     Attributes:
         mean: [V, 3] float32, mean person at rest.
-        triangles: [T, 3] int32, counter-clockwise seen from outside.
-        neighbours: [V, N] int32 triangles around each vertex, padded with T.
         identity: [60, V, 3] float32, displacement per standard deviation.
         expression: [52, V, 3] float32, displacement of each face unit at full strength.
         fields: [V, len(FIELDS)] float32 in [0, 1], what the surface is there.
         transfer: [V, 9] float32, light that arrives through each spherical harmonic in the
-            mean shape, shadows of the head on itself included (1 / pi folded in).
+            mean shape, shadows of the head on itself included.
+        skull_angles: [V, 2] degrees, (azimuth, elevation) around the skull; see `hair`.
+        marks: [68, 3] landmarks of the mean head; eyes: [2, 4] centre and radius of the
+            eyeballs (image's left, right).
         landmark_corners, landmark_weights: [51, 3] surface points of iBUG points 18-68.
         jaw_corners, jaw_weights: [17, M, 3] tracks of the jaw points; see `landmarks`.
         jaw_directions: [17, 2] where each track points in the image, x right, y down.
+        hair_base: [H, 3] hair points on the skull of the mean head; hair_anchor: [H] the
+            vertex each moves with; hair_angles: [H, 2] degrees; hair_drop: [H] in [0, 1] how
+            far down a hanging row is.
+        triangles: [T, 3] int32, counter-clockwise seen from outside, head and hair.
+        material: [T] int32, one of SKIN ... HAIR.
+        neighbours: [V + H, N] int32 triangles around each vertex, padded with T.
+        texture: [V + H, 2] float32 place on the pattern tile.
     """
 
     mean: jnp.ndarray
-    triangles: jnp.ndarray
-    neighbours: jnp.ndarray
     identity: jnp.ndarray
     expression: jnp.ndarray
     fields: jnp.ndarray
     transfer: jnp.ndarray
+    skull_angles: jnp.ndarray
+    marks: jnp.ndarray
+    eyes: jnp.ndarray
     landmark_corners: jnp.ndarray
     landmark_weights: jnp.ndarray
     jaw_corners: jnp.ndarray
     jaw_weights: jnp.ndarray
     jaw_directions: jnp.ndarray
+    hair_base: jnp.ndarray
+    hair_anchor: jnp.ndarray
+    hair_angles: jnp.ndarray
+    hair_drop: jnp.ndarray
+    triangles: jnp.ndarray
+    material: jnp.ndarray
+    neighbours: jnp.ndarray
+    texture: jnp.ndarray
 
 
 def load_head(path: Path = ASSET) -> Head:
-    """Reads the asset into host memory (NumPy arrays; compiled code takes them as they are)."""
-    with np.load(path, allow_pickle=False) as arrays:
-        triangles = arrays["triangles"].astype(np.int32)
-        mean = arrays["mean"]
-        fields = np.stack([arrays[f"field_{name}"] for name in FIELDS], 1) / np.float32(255)
-        return Head(
-            mean=mean,
-            triangles=triangles,
-            neighbours=neighbours(triangles, len(mean)),
-            identity=dequantise(arrays, "identity"),
-            expression=dequantise(arrays, "expression"),
-            fields=fields,
-            transfer=dequantise(arrays, "transfer").T,
-            landmark_corners=arrays["landmark_corners"].astype(np.int32),
-            landmark_weights=arrays["landmark_weights"],
-            jaw_corners=arrays["jaw_corners"].astype(np.int32),
-            jaw_weights=arrays["jaw_weights"],
-            jaw_directions=arrays["jaw_directions"],
-        )
+    """Reads the asset into host memory as NumPy arrays; hand it to compiled code as an argument."""
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {name: _widen(stored[name]) for name in stored.files}
+    mean = arrays["mean"]
+    fields = np.stack([arrays.pop(f"field_{name}") for name in FIELDS], 1) / np.float32(255)
+    head, hair = arrays.pop("head_triangles"), arrays.pop("hair_triangles") + len(mean)
+    triangles = np.concatenate([head, hair])
+    material = np.full(len(triangles), SKIN, np.int32)
+    for name, code in (("mouth", MOUTH), ("eye", EYE), ("teeth", TEETH), ("tongue", TONGUE)):
+        inside = fields[:, FIELDS.index(name)] > 0.5
+        material[: len(head)][inside[head].all(1)] = code
+    material[len(head) :] = HAIR
+    size = len(mean) + len(arrays["hair_base"])
+    return Head(
+        identity=dequantise(arrays, "identity"),
+        expression=dequantise(arrays, "expression"),
+        transfer=dequantise(arrays, "transfer").T,
+        fields=fields,
+        triangles=triangles,
+        material=material,
+        neighbours=neighbours(triangles, size),
+        texture=_texture_places(mean, arrays["hair_angles"], arrays["hair_drop"]),
+        **arrays,
+    )
 
 
 def quantise(values):
@@ -76,9 +102,9 @@ def quantise(values):
 
 
 def dequantise(arrays, name):
-    """Inverse of `quantise` for the pair `{name}_codes`, `{name}_scales`."""
-    codes = arrays[f"{name}_codes"].astype(np.float32)
-    return codes * arrays[f"{name}_scales"].reshape(-1, *[1] * (codes.ndim - 1))
+    """Inverse of `quantise` for the pair `{name}_codes`, `{name}_scales`, taken out of `arrays`."""
+    codes = arrays.pop(f"{name}_codes").astype(np.float32)
+    return codes * arrays.pop(f"{name}_scales").reshape(-1, *[1] * (codes.ndim - 1))
 
 
 def neighbours(triangles, size):
@@ -90,3 +116,16 @@ def neighbours(triangles, size):
     table = np.full((size, rank.max() + 1), len(triangles), np.int32)
     table[owner, rank] = triangle
     return table
+
+
+def _widen(array):
+    """Stored unsigned vertex numbers as int32, everything else as it is."""
+    return array.astype(np.int32) if array.dtype == np.uint16 else array
+
+
+def _texture_places(mean, hair_angles, hair_drop):
+    """Places on the pattern tile, in tiles: around and along the head, strands along the hair."""
+    around = np.arctan2(mean[:, 0], mean[:, 2] + 0.3) * 0.8
+    skin = np.stack([around, mean[:, 1]], 1) / 2.56
+    strands = np.stack([hair_angles[:, 0] / 180, -hair_angles[:, 1] / 60 + 2 * hair_drop], 1)
+    return np.concatenate([skin, strands]).astype(np.float32)

@@ -28,11 +28,12 @@ def shape(head, identity, expression):
     )
 
 
-def pose(head, vertices, angles, follow):
+def pose(reference, vertices, angles, follow):
     """Turns the head; the shoulders follow by a share.
 
     Args:
-        head: asset.Head.
+        reference: [V, 3] the same vertices on the mean head; their height decides how far
+            a vertex turns with the head.
         vertices: [V, 3] float32, model space at rest.
         angles: [3] degrees, (yaw, pitch, roll) of the head.
         follow: [] share of yaw and roll that the shoulders take.
@@ -42,17 +43,25 @@ def pose(head, vertices, angles, follow):
     """
     rotation = camera.rotation_matrix(angles)
     shoulders = camera.rotation_matrix(angles * follow * jnp.array([1.0, 0.0, 1.0]))
-    rise = (head.mean[:, 1] - SHOULDERS) / (JAW - SHOULDERS)
+    rise = (reference[:, 1] - SHOULDERS) / (JAW - SHOULDERS)
     # The throat moves with the chin, the nape with the spine.
-    rise = jnp.clip(rise + 0.25 * jnp.clip(head.mean[:, 2] - 0.2, -1, 1), 0, 1)
+    rise = jnp.clip(rise + 0.25 * jnp.clip(reference[:, 2] - 0.2, -1, 1), 0, 1)
     rise = (rise * rise * (3 - 2 * rise))[:, None]
     return rise * (vertices @ rotation.T) + (1 - rise) * (vertices @ shoulders.T)
 
 
-def normals(head, vertices):
-    """Area-weighted vertex normals. vertices: [V, 3] -> [V, 3] unit."""
-    corner = vertices[head.triangles]
+def normals(vertices, triangles, neighbours):
+    """Area-weighted vertex normals.
+
+    Args:
+        vertices: [V, 3]; triangles: [T, 3]; neighbours: [V, N] triangles at each vertex,
+            padded with T.
+
+    Returns:
+        [V, 3] unit.
+    """
+    corner = vertices[triangles]
     face = jnp.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     face = jnp.concatenate([face, jnp.zeros((1, 3))])  # the padding of `neighbours`
-    total = face[head.neighbours].sum(1)
+    total = face[neighbours].sum(1)
     return total / jnp.maximum(jnp.linalg.norm(total, axis=-1, keepdims=True), 1e-12)

@@ -17,8 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen.data.synthetic import identities, light_transfer, makehuman, place_landmarks, regions
-from jaxgen.data.synthetic.asset import ASSET, quantise
+from jaxgen.data.synthetic import (
+    hair_shell,
+    identities,
+    light_transfer,
+    makehuman,
+    place_landmarks,
+    regions,
+)
+from jaxgen.data.synthetic.asset import ASSET, FIELDS, quantise
 from jaxgen.data.synthetic.expressions import UNITS
 
 IDENTITY_SIZE = 60
@@ -68,15 +75,40 @@ def build(root: Path) -> dict[str, np.ndarray]:
     mean = mean - origin
     arrays = {
         "mean": mean.astype(np.float32),
-        "triangles": triangles.astype(np.uint16),
-        **{f"field_{k}": np.round(v * 255).astype(np.uint8) for k, v in fields.items()},
+        "head_triangles": triangles.astype(np.uint16),
+        "skull_angles": hair_shell.angles(mean).astype(np.float32),
+        "eyes": eyeballs(mean, fields["eye"] > 0.5),
+        **{f"field_{k}": np.round(fields[k] * 255).astype(np.uint8) for k in FIELDS},
     }
     for name, values in (("identity", basis), ("expression", expression)):
         arrays[f"{name}_codes"], arrays[f"{name}_scales"] = quantise(values)
     arrays |= place_landmarks.place(root, mean, triangles, keep, fields)
-    codes, scales = quantise(light_transfer.compute(mean.astype(np.float32), triangles).T)
+    codes, scales = quantise(light(mean, triangles, fields, expression).T)
     arrays |= {"transfer_codes": codes, "transfer_scales": scales}
+    arrays |= hair_shell.build(mean, triangles, fields)
     return arrays
+
+
+def light(mean, triangles, fields, expression):
+    """[V, 9] light transfer; inside the mouth it is the one of an open mouth."""
+    closed = light_transfer.compute(mean.astype(np.float32), triangles)
+    jaw = 0.55 * expression[UNITS.index("jawOpen")]
+    opened = light_transfer.compute((mean + jaw).astype(np.float32), triangles)
+    inner = fields["mouth"] + fields["teeth"] + fields["tongue"] > 0.5
+    lips = 0.5 * fields["lip"][:, None]
+    return np.where(inner[:, None], opened, (1 - lips) * closed + lips * opened)
+
+
+def eyeballs(mean, ball):
+    """[2, 4] centre and radius of the eyeballs, the image's left one first."""
+    rows = []
+    for side in (mean[:, 0] < 0, mean[:, 0] > 0):
+        points = mean[ball & side]
+        # A sphere through many points, by least squares.
+        system = np.concatenate([2 * points, np.ones((len(points), 1))], 1)
+        x = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
+        rows.append([*x[:3], np.sqrt(x[3] + x[:3] @ x[:3])])
+    return np.array(rows, np.float32)
 
 
 def head_part(mesh):

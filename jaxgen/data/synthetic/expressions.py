@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jax import random
 
 _SIDED = (
     "browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut",
@@ -31,6 +30,13 @@ PRESETS = (
     (0.04, {"mouthPucker": 0.9, "mouthFunnel": 0.3}),  # kiss
 )  # fmt: skip
 
+# Strongest traces of units on a face at rest.
+RESTING = {
+    "jawOpen": 0.06, "mouthSmile": 0.15, "mouthFrown": 0.15, "browDown": 0.25, "browInnerUp": 0.25,
+    "browOuterUp": 0.2, "mouthPress": 0.2, "eyeSquint": 0.25, "eyeWide": 0.2, "mouthLeft": 0.1,
+    "mouthRight": 0.1, "mouthPucker": 0.15,
+}  # fmt: skip
+
 
 def unit_index(name):
     """Positions of a unit, or of both sides of a paired one, in the expression vector."""
@@ -54,39 +60,43 @@ def mix_units(**strengths):
     return jnp.asarray(vector)
 
 
-def sample_expression(key):
+def sample_expression(dice):
     """Draws an expression and a gaze.
+
+    Args:
+        dice: dice.Dice.
 
     Returns:
         expression [52] float32 in [0, 1], gaze [2] degrees (to the image's right, up) relative
         to the head.
     """
-    k = iter(random.split(key, 12))
-    kind = random.choice(next(k), len(PRESETS), p=jnp.array([p for p, _ in PRESETS]))
-    strength = 0.35 + 0.65 * random.uniform(next(k))
+    kind = dice.pick([p for p, _ in PRESETS])
     # Each unit on its own, and a little asymmetry of left and right.
-    each = 1 + 0.25 * jnp.clip(random.normal(next(k), (len(UNITS),)), -2, 2)
-    expression = jnp.asarray(_preset_table())[kind] * strength * each
+    each = 1 + 0.25 * dice.normal((len(UNITS),), limit=2.0)
+    expression = jnp.asarray(_preset_table())[kind] * dice.uniform(low=0.35) * each
     # Nobody's resting face is exactly neutral.
-    rest = {"jawOpen": 0.06, "mouthSmile": 0.15, "mouthFrown": 0.15, "browDown": 0.25,
-            "browInnerUp": 0.25, "browOuterUp": 0.2, "mouthPress": 0.2, "eyeSquint": 0.25,
-            "eyeWide": 0.2, "mouthLeft": 0.1, "mouthRight": 0.1, "mouthPucker": 0.15}  # fmt: skip
-    expression += mix_units(**rest) * random.uniform(next(k), (len(UNITS),)) ** 2
-    gaze = random.normal(next(k), (2,)) * jnp.array([10.0, 6.0])
-    gaze = jnp.clip(gaze, jnp.array([-28.0, -18.0]), jnp.array([28.0, 14.0]))
+    expression += mix_units(**RESTING) * dice.uniform((len(UNITS),)) ** 2
+    gaze = jnp.clip(
+        dice.normal((2,)) * jnp.array([10.0, 6.0]),
+        jnp.array([-28.0, -18.0]),
+        jnp.array([28.0, 14.0]),
+    )
+    expression += follow_gaze(gaze)
+    # Blinks: mostly none, some half closed, some shut; rarely one eye only.
+    draw, half = dice.uniform((2,))
+    blink = jnp.where(draw < 0.05, 1.0, jnp.where(draw < 0.2, 0.6 * half, 0.0))
+    lids = jnp.where(dice.uniform((2,)) < 0.01, 1.0, blink)
+    expression = expression * (1 - blink * mix_units(eyeSquint=1, eyeWide=1, cheekSquint=0.5))
+    return jnp.clip(expression.at[unit_index("eyeBlink")].set(lids), 0, 1), gaze
+
+
+def follow_gaze(gaze):
+    """How lids follow the eyes. gaze: [2] degrees -> [52] expression."""
     right, up = gaze / 30
-    # The subject's left is the image's right: the left eye then looks outwards.
-    expression += (
+    # The subject's left is the image's right: looking there, the left eye looks outwards.
+    return (
         mix_units(eyeLookOutLeft=1.0, eyeLookInRight=1.0) * jnp.maximum(right, 0)
         + mix_units(eyeLookInLeft=1.0, eyeLookOutRight=1.0) * jnp.maximum(-right, 0)
         + mix_units(eyeLookUp=1.0) * jnp.maximum(up, 0)
         + mix_units(eyeLookDown=1.0) * jnp.maximum(-up, 0)
     )
-    # Blinks: mostly none, some half closed, some shut.
-    draw = random.uniform(next(k), (2,))
-    blink = jnp.where(draw[0] < 0.05, 1.0, jnp.where(draw[0] < 0.2, 0.6 * draw[1], 0.0))
-    wink = jnp.where(random.uniform(next(k), (2,)) < 0.01, 1.0, blink)
-    lids = jnp.asarray(unit_index("eyeBlink"))
-    open_eyes = expression * (1 - blink * mix_units(eyeSquint=1, eyeWide=1, cheekSquint=0.5))
-    expression = open_eyes.at[lids].set(wink)
-    return jnp.clip(expression, 0, 1), gaze

@@ -63,7 +63,7 @@ def _visible(mean, triangles, normal, direction):
     pixels, nearness = screen(mean)
     # The z-buffer only needs a quantity that is linear in the image and larger when nearer.
     fragments = raster.rasterise(
-        pixels, nearness, triangles, jnp.ones(len(triangles), bool), shape=(SIZE, SIZE),
+        pixels, nearness, triangles, jnp.full(len(triangles), 2), shape=(SIZE, SIZE),
         near=1 / (2 * REACH), far=1.0, capacity=80_000,
     )  # fmt: skip
     pixels, nearness = screen(mean + BIAS * normal)

@@ -83,8 +83,15 @@ def rotate_to_head(light, rotation):
     return jnp.linalg.solve(harmonics(probes), harmonics(probes @ rotation.T) @ light)
 
 
-def highlight(normal, view, direction, *, sharpness):
-    """Blinn-Phong lobe. normal, view: [..., 3] unit; direction: [3] unit -> [...] in [0, 1]."""
-    half = view + direction
-    half = half / jnp.linalg.norm(half, axis=-1, keepdims=True)
-    return jnp.maximum((normal * half).sum(-1), 0) ** sharpness
+def highlight(normal, half, *, sharpness):
+    """Blinn-Phong lobe with Schlick's rational form in place of the power.
+
+    Args:
+        normal: [..., 3] unit; half: [3] unit, between view and lamp.
+        sharpness: exponent of the lobe.
+
+    Returns:
+        [...] in [0, 1].
+    """
+    cosine = jnp.maximum(normal @ half, 0)
+    return cosine / (sharpness - (sharpness - 1) * cosine)

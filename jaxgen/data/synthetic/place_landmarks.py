@@ -39,10 +39,17 @@ def place(root, mean, triangles, keep, fields):
         turn = np.linspace(start, np.deg2rad(78), TRACK)[:, None]
         rays = np.cos(turn) * out + np.sin(turn) * np.array([0, 0, 1.0])
         tracks.append(surface.cast(np.tile(centre, (TRACK, 1)), rays, mean, shell, nearest=False))
+    jaw_corners, jaw_weights = (np.stack([t[k] for t in tracks]) for k in (0, 1))
+    directions = np.stack([-np.cos(angles), np.sin(angles)], 1)
+    track_points = (mean[jaw_corners] * jaw_weights[..., None]).sum(-2)
+    reach = np.einsum("jmc,jc->jm", track_points[..., :2] * [1, -1], directions)
+    jaw = track_points[np.arange(17), reach.argmax(1)]
+    fixed = (mean[corners] * weights[..., None]).sum(-2)
     return {
+        "marks": np.concatenate([jaw, fixed]).astype(np.float32),
         "landmark_corners": corners.astype(np.uint16),
         "landmark_weights": weights.astype(np.float32),
-        "jaw_corners": np.stack([t[0] for t in tracks]).astype(np.uint16),
-        "jaw_weights": np.stack([t[1] for t in tracks]).astype(np.float32),
-        "jaw_directions": np.stack([-np.cos(angles), np.sin(angles)], 1).astype(np.float32),
+        "jaw_corners": jaw_corners.astype(np.uint16),
+        "jaw_weights": jaw_weights.astype(np.float32),
+        "jaw_directions": directions.astype(np.float32),
     }

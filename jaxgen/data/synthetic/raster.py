@@ -34,7 +34,7 @@ class Fragments(NamedTuple):
     overflow: jnp.ndarray
 
 
-def rasterise(points, inverse_depth, triangles, two_sided, *, shape, near, far, capacity):
+def rasterise(points, inverse_depth, triangles, sides, *, shape, near, far, capacity):
     """Finds the nearest triangle at each pixel centre.
 
     Args:
@@ -42,7 +42,7 @@ def rasterise(points, inverse_depth, triangles, two_sided, *, shape, near, far, 
         inverse_depth: [V] float32, 1 / z of each vertex, z > 0.
         triangles: [T, 3] int32 vertex numbers, T < 2**14; front faces run counter-
             clockwise as seen.
-        two_sided: [T] bool, True where the back is drawn as well.
+        sides: [T] int32: 0 is not drawn, 1 only where it faces the camera, 2 always.
         shape: (H, W).
         near, far: range of z that depth is resolved over (18 bits of 1 / z).
         capacity: how many blocks of 4 x 4 pixels there is room for.
@@ -57,14 +57,13 @@ def rasterise(points, inverse_depth, triangles, two_sided, *, shape, near, far, 
     origin = jnp.floor(corners[:, 0])
     edges = _edge_functions(corners - origin[:, None])  # [T, 3, 3]
     area = edges[:, :, 2].sum(1)  # twice the signed area: constant terms add up to it
-    drawn = (area > 1e-6) | (two_sided & (area < -1e-6))
+    drawn = ((area > 1e-6) & (sides > 0)) | ((area < -1e-6) & (sides > 1))
 
-    # Bounding boxes in blocks, cut at the image's border.
+    # Bounding boxes, cut at the image's border, in blocks from their upper left pixel.
     low = jnp.clip(jnp.ceil(corners.min(1)), 0, jnp.array([width, height])).astype(jnp.int32)
     high = jnp.clip(jnp.floor(corners.max(1)), -1, jnp.array([width - 1, height - 1]))
-    high = high.astype(jnp.int32)
-    first = low // BLOCK
-    count = jnp.where(drawn[:, None] & (low <= high), high // BLOCK - first + 1, 0)
+    count = (high.astype(jnp.int32) - low + BLOCK) // BLOCK
+    count = jnp.where(drawn[:, None], jnp.maximum(count, 0), 0)
     total = jnp.cumsum(count[:, 0] * count[:, 1])
 
     # Work list: item -> (triangle, block of its box).
@@ -74,7 +73,7 @@ def rasterise(points, inverse_depth, triangles, two_sided, *, shape, near, far, 
     owner = jnp.minimum(owner, len(triangles) - 1)
     local = item - jnp.where(owner > 0, total[owner - 1], 0)
     columns = jnp.maximum(count[owner, 0], 1)
-    block = first[owner] + jnp.stack([local % columns, local // columns], -1)
+    place = low[owner] + BLOCK * jnp.stack([local % columns, local // columns], -1)
 
     # Edge functions and depth at the 16 pixels of each block.
     scaled = edges / jnp.where(jnp.abs(area) < 1e-6, 1.0, area)[:, None, None]
@@ -82,8 +81,8 @@ def rasterise(points, inverse_depth, triangles, two_sided, *, shape, near, far, 
     planes = jnp.concatenate([scaled, depth_plane[:, None]], 1).reshape(-1, 12)[owner]
     planes = planes.reshape(-1, 4, 3)
     step = jnp.arange(BLOCK)
-    x = (block[:, :1] * BLOCK + step)[:, None, :]  # [M, 1, 4]
-    y = (block[:, 1:] * BLOCK + step)[:, :, None]  # [M, 4, 1]
+    x = (place[:, :1] + step)[:, None, :]  # [M, 1, 4]
+    y = (place[:, 1:] + step)[:, :, None]  # [M, 4, 1]
     u, v = x - origin[owner, 0, None, None], y - origin[owner, 1, None, None]
     plane = [
         planes[:, k, 0, None, None] * u + planes[:, k, 1, None, None] * v

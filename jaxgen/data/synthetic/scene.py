@@ -61,6 +61,7 @@ class Scene(NamedTuple):
         exposure: [] factor on linear light.
         background: [6] clutter: strength, scale, blur, edges, and two mixing numbers.
         palette: [4, 3] colours of background and clothes.
+        hat: [] 0 or 1, in the third colour of the palette.
         glasses: [4] presence (0 or 1), size, roundness, tint.
         frame_color: [3] of the glasses.
         occluder: [6] presence, (x, y) relative to the box, angle, length, width.
@@ -85,6 +86,7 @@ class Scene(NamedTuple):
     exposure: jnp.ndarray
     background: jnp.ndarray
     palette: jnp.ndarray
+    hat: jnp.ndarray
     glasses: jnp.ndarray
     frame_color: jnp.ndarray
     occluder: jnp.ndarray
