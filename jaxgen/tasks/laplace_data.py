@@ -48,7 +48,7 @@ def training_batches(config, labelled: Any, unlabelled: Any | None) -> ZippedBat
             batch_size=config.train.batch_size // processes,
             margin=config.data.margin,
             seed=config.seed,
-            flip_order=flip_pairs.for_points(config.model.num_points),
+            flip_order=flip_order(config),
             **shared,
         )
     }
@@ -61,6 +61,23 @@ def training_batches(config, labelled: Any, unlabelled: Any | None) -> ZippedBat
             **shared,
         )
     return ZippedBatches(streams)
+
+
+def flip_order(config) -> np.ndarray | None:
+    """Where each landmark of a mirrored face comes from, [K]; None without mirroring.
+
+    Raises:
+        ConfigError: a markup of the user's own and no file that says which points swap.
+    """
+    if config.augment.flip == 0:
+        return None
+    # Another markup with as many points as a known one would be mirrored wrongly in silence.
+    if config.data.name == "points_csv" and not config.data.flip_pairs:
+        raise ConfigError(
+            "config.data.flip_pairs must name a file with one left,right pair of points a line "
+            "(see docs/data.md), or set config.augment.flip=0."
+        )
+    return flip_pairs.for_points(config.model.num_points, config.data.flip_pairs)
 
 
 def evaluation_batches(config, source) -> pipeline._Batches:

@@ -34,6 +34,7 @@ SCHEMA: Schema = {
     "data.test_split": text,
     "data.manual_dir": text,
     "data.data_dir": text,
+    "data.flip_pairs": text,
     "data.options.*": anything,
     "data.label_fraction": number(0, 1, above=True),
     "data.label_seed": integer(),

@@ -204,3 +204,11 @@ def test_bigger_picture_gives_bigger_coordinates_and_scales(trained, faces):
     )
     np.testing.assert_allclose(large.points, 2 * small.points + 0.5, atol=0.5)
     np.testing.assert_allclose(large.scales, 2 * small.scales, rtol=0.05)
+
+
+def test_own_markup_is_never_mirrored_by_a_table_of_the_same_size(faces):
+    config = tiny_config(faces, **{"data.name": "points_csv"})
+    with pytest.raises(ValueError, match=r"config.data.flip_pairs"):
+        laplace_data.flip_order(config)
+    config.augment.flip = 0.0
+    assert laplace_data.flip_order(config) is None

@@ -25,6 +25,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.manual_dir = ""  # "" = $JAXGEN_DATA/<official folder>
     config.data.data_dir = ""  # "" = TFDS's default
     config.data.options = ml_collections.ConfigDict()  # of the data set's builder
+    config.data.flip_pairs = ""  # file of left,right points; "" = the table of a known markup
     config.data.label_fraction = 1.0  # share of the training labels to use
     config.data.label_seed = 0
     config.data.cache = True  # keep decoded images in memory

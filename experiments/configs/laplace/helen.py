@@ -14,6 +14,9 @@ from experiments.configs.laplace import default
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Variants: "" without, "adversarial" with the discriminator on unlabelled faces."""
+    weights = {"": 0.0, "adversarial": 1e-3}
+    if variant not in weights:
+        raise ValueError(f"helen.py knows the variants {list(weights)}, not {variant!r}")
     config = default.get_config()
     config.data.name = "w300"
     config.data.train_split = "helen_train"
@@ -23,6 +26,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.unlabelled.split = "train"
     config.unlabelled.manual_dir = "faces_unlabelled"
     config.unlabelled.margin = 0.5  # of the whole picture: these faces are cropped loosely
-    config.adversarial.weight = {"": 0.0, "adversarial": 1e-3}[variant]
+    config.adversarial.weight = weights[variant]
     config.train.steps = 2000
     return config
