@@ -106,12 +106,15 @@ def manual_folder(manual_dir: str, builder_class) -> Path:
     tried = [Path(manual_dir).expanduser()] if manual_dir else []
     if root and (manual_dir or official):
         tried.append(Path(root).expanduser() / (manual_dir or official))
-    for folder in tried:
-        # The user may name the folder itself or the one above it.
-        if official and (folder / official).is_dir():
-            return folder / official
-        if folder.is_dir():
+    for folder in filter(Path.is_dir, tried):
+        # The user may name the folder itself or the one above it. 300-W has a folder of its own
+        # name inside too: the one that holds more files of the set is meant.
+        below = folder / official
+        if not official or not below.is_dir():
             return folder
+        return max(
+            (folder, below), key=lambda f: len(builder_class.files(f, builder_class.OPTIONS))
+        )
     looked = ", ".join(str(folder) for folder in tried) or "nothing was named"
     above = f"or the environment variable JAXGEN_DATA to the folder above {official}/. "
     raise ValueError(

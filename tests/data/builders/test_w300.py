@@ -54,6 +54,16 @@ def test_a_complete_protocol_split_is_the_sum_of_its_folders(
     assert sorted(subsets) == ["challenge"] * 2 + ["common"] * 5
 
 
+def test_the_private_test_does_not_hide_the_other_folders(tmp_path, make_w300, place):
+    """The 300-W folder has a folder 300w inside."""
+    root = make_w300(tmp_path / "300w", "300w/01_Indoor", 2, stem="indoor_{:03d}")
+    make_w300(root, "helen/testset", 3)
+    for manual_dir in (root, tmp_path):
+        config = {**place, "manual_dir": str(manual_dir)}
+        assert len(sources.open_source(config, "helen_test")) == 3
+        assert len(sources.open_source(config, "private_indoor")) == 2
+
+
 def test_mirrored_copies_of_some_releases_are_left_out(tmp_path, make_w300, place):
     root = make_w300(tmp_path / "300w", "afw", 2)
     make_w300(root, "afw", 2, stem="{}_1_mirror")
