@@ -118,6 +118,13 @@ def open_source(data_config, split: str) -> Source:
         fraction = 0.0 if has_own else DEFAULT_VALIDATION_FRACTION
     if is_validation and fraction == 0:
         base, parts = "validation", ("validation",)
+        known = sorted(data_set.builder.info.splits)
+        if known and base not in known:
+            raise ValueError(
+                f"{data_set.builder.name} has no validation split: set "
+                "config.data.validation_fraction=0.1 to hold out a part of the training faces, or "
+                f"config.data.validation_split to one of {known}"
+            )
     source = Source(
         _records(data_set.builder, parts), data_set.convert, num_points=_num_points(data_set)
     )

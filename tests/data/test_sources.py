@@ -123,6 +123,7 @@ def test_a_missing_folder_names_key_variable_and_layout(tmp_path, manual_dir):
         ({"name": "w3000"}, "train", "config.data.name"),
         ({"options": {"window": 3}}, "train", "no option 'window'"),
         ({}, "frontal", "Unknown split 'frontal'"),
+        ({"validation_fraction": 0.0}, "validation", "config.data.validation_fraction=0.1"),
         ({"validation_fraction": 1.0}, "train", "validation_fraction"),
         ({"label_fraction": 0.0}, "train", "label_fraction"),
         ({"validation_fraction": 0.0001}, "validation", "too few groups"),
