@@ -5,6 +5,7 @@ Picture i of a stream depends on its own key alone. It is always rendered in bat
 """
 
 import collections
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -61,11 +62,9 @@ def stream(head, sampler, numbers, *, size) -> Iterator[tuple]:
 
     with ThreadPoolExecutor(WORKERS) as pool:
         starts = iter(range(0, len(numbers), BATCH))
-        waiting = collections.deque(pool.submit(run, s) for s, _ in zip(starts, range(WORKERS)))
+        waiting = collections.deque(pool.submit(run, s) for s in itertools.islice(starts, WORKERS))
         while waiting:
             count, scenes, pictures = waiting.popleft().result()
-            for start in starts:
-                waiting.append(pool.submit(run, start))
-                break
+            waiting.extend(pool.submit(run, s) for s in itertools.islice(starts, 1))
             for i in range(count):
                 yield jax.tree.map(lambda x: x[i], (scenes, pictures))  # noqa: B023
