@@ -19,9 +19,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 _prepared = tempfile.TemporaryDirectory(prefix="jaxgen-test-data-")
 os.environ["TFDS_DATA_DIR"] = _prepared.name
 
-import pytest
+import pytest  # noqa: E402
 
-import jaxgen  # noqa: F401  (sets the XLA flag that this jaxlib needs)
+import jaxgen  # noqa: E402, F401  (sets the XLA flag that this jaxlib needs)
 
 
 @pytest.fixture(scope="session")

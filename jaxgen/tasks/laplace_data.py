@@ -1,5 +1,6 @@
 """The faces that a LaplaceKL config names, as batches."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -80,7 +81,7 @@ def flip_order(config) -> np.ndarray | None:
     return flip_pairs.for_points(config.model.num_points, config.data.flip_pairs)
 
 
-def evaluation_batches(config, source) -> pipeline._Batches:
+def evaluation_batches(config, source) -> Iterable[dict[str, np.ndarray]]:
     """Every face of a split once, for this process's share."""
     return pipeline.evaluation_batches(
         source,
