@@ -22,6 +22,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxgen.kernels.marginals import marginals
+
 # Pixels. The log of a scale has no bound: a one-hot heatmap would have an infinite loss. Far
 # below the 0.4 px that a Laplace of scale 1/2 keeps on the pixel grid, so it never binds there.
 SCALE_FLOOR = 0.05
@@ -260,15 +262,8 @@ def _moments(logits, temperature, scale) -> Moments:
 
 
 def _marginals(logits, temperature):
-    """Marginals over x [W] and y [H] of the softmax of a heatmap."""
     chex.assert_rank(logits, 2)
-    logits = logits.astype(jnp.float32) / temperature
-    # Sums of the exponentials first, one division per marginal afterwards: the normalised
-    # heatmap is never made.
-    weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max()))
-    columns, rows = weights.sum(0), weights.sum(1)
-    total = columns.sum()
-    return columns / total, rows / total
+    return marginals(logits.astype(jnp.float32) / temperature)
 
 
 def _pixels(marginal):

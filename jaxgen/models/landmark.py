@@ -12,16 +12,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.models.layers import (
-    Conv1x1,
-    ConvBlock,
-    Norm,
-    he_uniform,
-    leaky_relu,
-    max_pool,
-    normalize,
-    upsample,
+from jaxgen.models.blocks import (
+    conv_to_blocks,
+    conv_upsampled,
+    from_blocks,
+    pool_blocks,
+    to_blocks,
 )
+from jaxgen.models.layers import Conv1x1, ConvBlock, Norm, he_uniform, leaky_relu, normalize
+from jaxgen.models.layers import conv as plain_conv
 
 
 class LandmarkNet(nn.Module):
@@ -60,26 +59,30 @@ class LandmarkNet(nn.Module):
         check_size(images, self.depth)
         options = dict(norm=self.norm, dropout=self.dropout, dtype=self.dtype)
 
-        def conv(features, size, x):
-            return ConvBlock(features, size, **options)(x, train=train)
+        def conv(features, size, *inputs, convolve):
+            return ConvBlock(features, size, convolve=convolve, **options)(*inputs, train=train)
 
         def mix(features, x):
             return leaky_relu(Conv1x1(features, dtype=self.dtype)(x))
 
-        skips = [conv(narrow, 3, images)]
-        for _ in range(self.depth):
-            skips.append(conv(narrow, 3, max_pool(skips[-1])))
-
-        x = mix(narrow, conv(narrow, 3, skips.pop()))
+        # Everything at the resolution of the image stays in blocks of 2 x 2 pixels.
+        skips = [conv(narrow, 3, images, convolve=conv_to_blocks)]
         for _ in range(self.depth - 1):
-            x = jnp.concatenate([upsample(x), skips.pop()], -1)
-            x = mix(narrow, conv(wide, 5, x))
-        x = conv(wide, 5, jnp.concatenate([upsample(x), skips.pop()], -1))
+            x = conv(narrow, 3, pool_blocks(skips[-1]), convolve=plain_conv)
+            skips.append(to_blocks(x))
+        x = conv(narrow, 3, pool_blocks(skips[-1]), convolve=plain_conv)
 
-        # The three layers between landmarks; the last is linear, so that logits can grow.
+        x = mix(narrow, conv(narrow, 3, x, convolve=plain_conv))
+        for _ in range(self.depth - 1):
+            x = mix(narrow, conv(wide, 5, x, skips.pop(), convolve=conv_upsampled))
+            x = from_blocks(x)
+        x = conv(wide, 5, x, skips.pop(), convolve=conv_upsampled)
+
+        # Three layers between the landmarks of a pixel; the last is linear: logits can grow.
         x = mix(self.num_points, x)
         x = mix(self.num_points, x)
-        return Conv1x1(self.num_points, dtype=self.dtype)(x).astype(jnp.float32)
+        x = Conv1x1(self.num_points, dtype=self.dtype)(x)
+        return from_blocks(x).astype(jnp.float32)
 
 
 class PatchDiscriminator(nn.Module):

@@ -1,12 +1,17 @@
 """Building blocks of the networks, in forms that are fast on CPU as well as on accelerators.
 
-Activations are [B, H, W, C]. Each fast form equals the textbook layer it stands for, value
-and gradient, with the same parameters; the tests hold them together.
+Activations are [B, H, W, C]; `blocks.py` holds the forms that work on blocks of pixels. Each
+fast form equals the textbook layer it stands for, value and gradient, with the same
+parameters; the tests hold them together.
 """
+
+from collections.abc import Callable
 
 import chex
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 Norm = str  # "none" or "batch"
 
@@ -15,8 +20,23 @@ he_uniform = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
 
 
 def leaky_relu(x: chex.Array) -> chex.Array:
-    """X where positive, 0.2 x elsewhere: the rectifier of every network here."""
+    """Keeps positive values and a fifth of negative ones: the rectifier of every network here."""
     return nn.leaky_relu(x, 0.2)
+
+
+def conv(x: chex.Array, kernel: chex.Array) -> chex.Array:
+    """Plain convolution with zero padding that keeps the size, as `nn.Conv` computes it.
+
+    Args:
+        x: [B, H, W, C].
+        kernel: [size, size, C, D].
+
+    Returns:
+        [B, H, W, D].
+    """
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def max_pool(x: chex.Array) -> chex.Array:
@@ -71,8 +91,25 @@ class Conv1x1(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         # Two axes: with four, XLA's weight gradient on CPU is slower.
         rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
-        y = rows @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        y = add_bias(rows @ kernel.astype(self.dtype), bias.astype(self.dtype))
         return y.reshape(*x.shape[:-1], self.features)
+
+
+@jax.custom_vjp
+def add_bias(rows: chex.Array, bias: chex.Array) -> chex.Array:
+    """Adds a bias to each row. rows: [N, C]; bias: [C] -> [N, C].
+
+    Its gradient sums the rows as a product with ones, which uses every core where XLA's
+    reduction on CPU takes one.
+    """
+    return rows + bias
+
+
+def _sum_rows(_, grad):
+    return grad, jnp.ones(len(grad), grad.dtype) @ grad
+
+
+add_bias.defvjp(lambda rows, bias: (rows + bias, None), _sum_rows)
 
 
 class ConvBlock(nn.Module):
@@ -80,11 +117,12 @@ class ConvBlock(nn.Module):
 
     Attributes:
         features: channels out.
-        size: side of the square kernel, odd; zero padding keeps height and width.
+        size: side of the square kernel, odd.
         norm: "none", or "batch" for batch normalisation (statistics of the whole batch, kept
             in the collection "batch_stats"; replaces the bias).
         dropout: share of channels set to 0 per image while training, from the rng "dropout".
             Whole channels, because neighbouring pixels would give a dropped one away.
+        convolve: how, with a kernel [size, size, C, features]: `conv` or a form of blocks.py.
         dtype: of the computation; parameters stay float32.
     """
 
@@ -92,20 +130,21 @@ class ConvBlock(nn.Module):
     size: int
     norm: Norm = "none"
     dropout: float = 0.0
+    convolve: Callable = conv
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: chex.Array, *, train: bool) -> chex.Array:
-        """[B, H, W, C] -> [B, H, W, features]."""
-        x = nn.Conv(
-            self.features,
-            (self.size, self.size),
-            use_bias=self.norm == "none",
-            kernel_init=he_uniform,
-            dtype=self.dtype,
-        )(x)
+    def __call__(self, *inputs: chex.Array, train: bool) -> chex.Array:
+        """Inputs [B, ..., C1], [B, ..., C2], ... of `convolve` -> [B, ..., features]."""
+        channels = sum(x.shape[-1] for x in inputs)
+        kernel = self.param("kernel", he_uniform, (self.size, self.size, channels, self.features))
+        x = self.convolve(*(each.astype(self.dtype) for each in inputs), kernel.astype(self.dtype))
+        if self.norm == "none":
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            x = add_bias(x.reshape(-1, self.features), bias.astype(self.dtype)).reshape(x.shape)
         x = leaky_relu(normalize(self.norm, x, train=train, dtype=self.dtype))
-        return nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
+        pixels = tuple(range(1, x.ndim - 1))
+        return nn.Dropout(self.dropout, broadcast_dims=pixels, deterministic=not train)(x)
 
 
 def normalize(norm: Norm, x: chex.Array, *, train: bool, dtype=jnp.float32) -> chex.Array:

@@ -1,5 +1,6 @@
 """Sizes, shapes and behaviour of the LaplaceKL networks."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +88,35 @@ def test_dropout_needs_its_key_and_changes_the_output(small):
     apply = jax.jit(lambda key: net.apply(variables, images, train=True, rngs={"dropout": key}))
     first, again, other = (apply(jax.random.key(seed)) for seed in (1, 1, 2))
     assert (first == again).all() and (first != other).any()
+
+
+def test_network_equals_the_drawing_in_textbook_layers(small):
+    net, variables, images = small
+    params = variables["params"]
+
+    def block(name, x):
+        return nn.leaky_relu(plain(name, x), 0.2)
+
+    def plain(name, x):
+        kernel, bias = params[name]["kernel"], params[name]["bias"]
+        if kernel.ndim == 2:
+            return x @ kernel + bias
+        layer = nn.Conv(kernel.shape[-1], kernel.shape[:2])
+        return layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
+
+    x, skips = images, []
+    for level in range(5):
+        x = block(f"ConvBlock_{level}", x)
+        skips.append(x)
+        x = nn.max_pool(x, (2, 2), (2, 2))
+    x = block("Conv1x1_0", block("ConvBlock_5", skips.pop()))
+    for level in range(4):
+        skip = skips.pop()
+        x = jax.image.resize(x, (*skip.shape[:3], x.shape[-1]), "nearest")
+        x = block(f"ConvBlock_{6 + level}", jnp.concatenate([x, skip], -1))
+        x = block(f"Conv1x1_{1 + level}", x)
+    x = plain("Conv1x1_6", block("Conv1x1_5", x))
+    np.testing.assert_allclose(net.apply(variables, images, train=False), x, atol=1e-4)
 
 
 def test_every_parameter_is_trained(small):

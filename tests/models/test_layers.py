@@ -82,7 +82,7 @@ def test_batch_norm_keeps_statistics_and_replaces_the_bias():
     block = ConvBlock(4, 3, norm="batch")
     x = 3 + random(8, 4, 4, 2)
     variables = block.init(jax.random.key(0), x, train=False)
-    assert "bias" not in variables["params"]["Conv_0"]
+    assert "bias" not in variables["params"]
     y, new = block.apply(variables, x, train=True, mutable=["batch_stats"])
     # The inverse of the rectifier shows what it was given: mean 0, variance 1 per channel.
     normal = np.where(y > 0, y, 5 * y)
