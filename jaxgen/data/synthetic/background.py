@@ -7,7 +7,7 @@ from jaxgen.data.synthetic.dice import Dice
 from jaxgen.data.synthetic.materials import mix, smoothstep, to_linear
 
 BOXES = 8
-OCTAVES = (3, 6, 12, 24)  # lattice cells across the image
+OCTAVES = (0.14, 0.06, 0.025, 0.01)  # filter widths relative to the image
 
 
 def background(settings, palette, key, size):
@@ -31,10 +31,12 @@ def background(settings, palette, key, size):
     ramp = 0.5 + 0.5 * jnp.clip((x - 0.5) * jnp.cos(turn) + (y - 0.5) * jnp.sin(turn), -1, 1)
     image = mix(colors[0], colors[1], ramp * slope)
 
-    layers = texture.noise_tile(key, [(c, c) for c in OCTAVES for _ in range(3)], size=size)
+    layers = texture.noise_tile(
+        key, [(size * c,) * 2 for c in OCTAVES for _ in range(3)], size=size
+    )
     layers = layers.reshape(size, size, len(OCTAVES), 3)
     falloff = (0.35 + 0.5 * fineness) ** jnp.arange(len(OCTAVES))
-    cloud = jnp.einsum("yxoc,o->yxc", layers, falloff)
+    cloud = 0.5 * jnp.einsum("yxoc,o->yxc", layers, falloff)
     soft = 0.05 + blur  # sharp or soft borders between patches of colour
     patch, second = (smoothstep(-soft, soft, cloud[..., c]) for c in (0, 1))
     image = mix(image, mix(colors[2], colors[0] * 0.5, second), patch * clutter)

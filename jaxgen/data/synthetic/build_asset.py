@@ -80,20 +80,21 @@ def build(root: Path) -> dict[str, np.ndarray]:
         "eyes": eyeballs(mean, fields["eye"] > 0.5),
         **{f"field_{k}": np.round(fields[k] * 255).astype(np.uint8) for k in FIELDS},
     }
+    jaw_open = expression[UNITS.index("jawOpen")]
+    arrays |= place_landmarks.place(mean, triangles, fields, 0.5 * jaw_open)
+    shut_lids(mean, expression, arrays["landmark_corners"], arrays["landmark_weights"])
     for name, values in (("identity", basis), ("expression", expression)):
         arrays[f"{name}_codes"], arrays[f"{name}_scales"] = quantise(values)
-    arrays |= place_landmarks.place(root, mean, triangles, keep, fields)
-    codes, scales = quantise(light(mean, triangles, fields, expression).T)
+    codes, scales = quantise(light(mean, triangles, fields, jaw_open).T)
     arrays |= {"transfer_codes": codes, "transfer_scales": scales}
     arrays |= hair_shell.build(mean, triangles, fields)
     return arrays
 
 
-def light(mean, triangles, fields, expression):
+def light(mean, triangles, fields, jaw_open):
     """[V, 9] light transfer; inside the mouth it is the one of an open mouth."""
     closed = light_transfer.compute(mean.astype(np.float32), triangles)
-    jaw = 0.55 * expression[UNITS.index("jawOpen")]
-    opened = light_transfer.compute((mean + jaw).astype(np.float32), triangles)
+    opened = light_transfer.compute((mean + 0.55 * jaw_open).astype(np.float32), triangles)
     inner = fields["mouth"] + fields["teeth"] + fields["tongue"] > 0.5
     lips = 0.5 * fields["lip"][:, None]
     return np.where(inner[:, None], opened, (1 - lips) * closed + lips * opened)
@@ -168,6 +169,20 @@ def principal_shapes(people, fields):
     basis = scores.T @ offsets / len(rows)  # regression of the shape on the scores
     kept = values[order].sum() / values.sum()
     return mean, basis.reshape(IDENTITY_SIZE, -1, 3), kept
+
+
+def shut_lids(mean, expression, corners, weights):
+    """Scales the blinks, in place, so that full strength just shuts the lids."""
+    for name, upper, lower in (("eyeBlinkRight", 38, 42), ("eyeBlinkLeft", 45, 47)):
+        unit = expression[UNITS.index(name)]
+
+        def height(shape, number):
+            row = number - 18
+            return (shape[corners[row], 1] * weights[row]).sum()  # noqa: B023
+
+        gap = height(mean, upper) - height(mean, lower)
+        closing = height(unit, lower) - height(unit, upper)
+        unit *= 1.05 * gap / closing
 
 
 def people_scale(base, mean):

@@ -15,13 +15,14 @@ _LINE = (36.0, 35, 29, 16, -6, -2, -12, -32, -48, -52)
 SUNK = -0.09  # decimetres: below the skin
 
 
-def hairline(style, hat, angles):
+def hairline(style, hat, angles, *, painted=False):
     """How far inside the hair a place on the skull is, in degrees of elevation (< 0: outside).
 
     Args:
         style: [6] in [0, 1]: length, volume, fringe, height of the hairline, parting, curl.
         hat: [] 0 or 1; a hat covers what its own edge encloses.
         angles: [..., 2] (azimuth, elevation) in degrees.
+        painted: True for roots on the skin: hair that only hangs over it leaves no roots.
 
     Returns:
         [...] float32.
@@ -36,7 +37,7 @@ def hairline(style, hat, angles):
     line += jnp.where(height > 0.85, 30 * front * (height - 0.85) / 0.15, 0.0)  # receding
     long = smoothstep(0.5, 0.62, length)
     side = smoothstep(52.0, 75.0, jnp.abs(azimuth))
-    line = line - 70 * long * side
+    line = line - 70 * long * side * (not painted)
     band = (
         22
         + 14 * jnp.cos(jnp.deg2rad(azimuth))
@@ -61,7 +62,7 @@ def hair_vertices(head, rest, style, hat, tile):
     length, volume, _, _, _, curl = style
     azimuth, elevation = head.hair_angles[:, 0], head.hair_angles[:, 1]
     drop = head.hair_drop
-    tufts = texture.look_up(tile, jnp.stack([azimuth / 180, elevation / 90 + drop], -1))
+    tufts = 0.5 * texture.look_up(tile, jnp.stack([azimuth / 180, elevation / 90 + drop], -1))
     inside = hairline(style, hat, head.hair_angles) + 5 * tufts[:, 0] * (1 - hat)
     long = smoothstep(0.5, 0.62, length)
 

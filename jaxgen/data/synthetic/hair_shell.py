@@ -63,8 +63,8 @@ def angles(points):
 def _radii(mean, shell, azimuths, elevation):
     """Distance from the centre to the skin around one circle; ears are bridged over."""
     rays = direction(np.stack([azimuths, np.full_like(azimuths, elevation)], -1))
-    _, _, radius = surface.cast(np.tile(CENTRE, (len(rays), 1)), rays, mean, shell, nearest=False)
-    known = np.isfinite(radius)
+    hits, radius = surface.cast_outwards(CENTRE, rays, mean, shell)
+    known = hits.hit
     return np.interp(azimuths, azimuths[known], radius[known], period=360)
 
 

@@ -30,29 +30,30 @@ LEFT_OUT = re.compile(
 )
 
 
+# Sliders that do not rest in the middle: proportions of ordinary faces as annotated pictures
+# show them, where the base mesh has small eyes, a narrow mouth and a heavy jaw.
+CENTRES = {
+    "eye-scale-decr-incr": 0.35, "eye-trans-in-out": 0.3, "eye-trans-down-up": -0.25,
+    "mouth-scale-horiz-decr-incr": 0.3, "mouth-upperlip-height-decr-incr": -0.5,
+    "head-oval": 0.25, "chin-height-decr-incr": -0.15,
+}  # fmt: skip
+
+
 def detail_sliders(targets: dict[str, dict[str, np.ndarray]]) -> dict[str, tuple[str, str, str]]:
     """Pairs targets that undo each other into sliders: name -> (folder, minus, plus).
 
     `minus` is "" where a target has no opposite: then the weight is never negative.
     """
     sliders = {}
-    for folder, spread in SPREADS.items():
-        del spread
-        for name in targets[folder]:
-            if LEFT_OUT.search(name):
-                continue
-            for low, high in OPPOSITES:
-                stem = name.removesuffix(f"-{high}")
-                if stem != name and f"{stem}-{low}" in targets[folder]:
-                    sliders[stem] = (folder, f"{stem}-{low}", name)
-                    break
-            else:
-                if not any(
-                    name.endswith(f"-{low}")
-                    and f"{name.removesuffix(low)}{high}" in targets[folder]
-                    for low, high in OPPOSITES
-                ):
-                    sliders[name] = (folder, "", name)
+    for folder in SPREADS:
+        names = {name for name in targets[folder] if not LEFT_OUT.search(name)}
+        for low, high in OPPOSITES:
+            for plus in sorted(n for n in names if n.endswith(f"-{high}")):
+                minus = plus.removesuffix(high) + low
+                if minus in names:
+                    sliders[f"{minus}-{high}"] = (folder, minus, plus)
+                    names -= {minus, plus}
+        sliders |= {name: (folder, "", name) for name in sorted(names)}
     return sliders
 
 
@@ -104,8 +105,8 @@ def detail_shape(rng, targets, sliders):
         pair = re.sub(r"^[lr]-", "", name)
         if pair != name:
             weight = common.setdefault(pair, weight) + rng.normal(0, 0.12 * spread)
-        weight = np.clip(weight, -0.8, 0.8)
-        if weight < 0 and not minus:
-            weight = 0 if folder != "asym" else -weight
-        shape = shape + abs(weight) * targets[folder][plus if weight > 0 else minus or plus]
+        weight = np.clip(weight + CENTRES.get(pair, 0), -0.8, 0.8)
+        if not minus:
+            weight = max(weight, 0)
+        shape = shape + abs(weight) * targets[folder][plus if weight >= 0 else minus]
     return shape

@@ -25,6 +25,11 @@ def to_srgb(linear):
     return jnp.clip(linear, 1e-6, 1) ** (1 / 2.2)
 
 
+def develop(linear):
+    """Film-like response: linear in the shadows, rolling off towards white."""
+    return linear * (1 + linear / 2.25) / (1 + linear)
+
+
 def smoothstep(low, high, x):
     """0 below `low`, 1 above `high`, smooth between (either order of the limits)."""
     t = jnp.clip((x - low) / (high - low), 0, 1)

@@ -84,7 +84,7 @@ def render(head, scene, *, size):
     keys = random.split(random.wrap_key_data(scene.key), 2)
     behind = background(scene.background, scene.palette, keys[0], size)
     light = front[..., :3] + (1 - front[..., 3:]) * behind
-    image = materials.to_srgb(light * scene.exposure * scene.balance)
+    image = materials.to_srgb(materials.develop(light * scene.exposure) * scene.balance)
     points = camera.project(marks, lens)
     depth = jnp.where(covered, 1 / jnp.maximum(fragments.inverse_depth, 1e-6), 0)
     return Rendering(

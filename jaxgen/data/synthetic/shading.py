@@ -15,8 +15,8 @@ from jaxgen.data.synthetic.materials import mix, smoothstep
 
 PARTS = ("background", "skin", "brow", "eye", "nose", "upper_lip", "lower_lip", "mouth", "ear",
          "neck", "hair", "cloth", "glasses")  # fmt: skip
-# Pattern tile of a person: coarse, middle and fine skin, strands of hair.
-PATTERNS = ((8, 8), (24, 24), (64, 64), (6, 128))
+# Pattern tile of a person: coarse, middle and fine skin, strands of hair (texels along, across).
+PATTERNS = ((8.0, 8.0), (2.5, 2.5), (0.9, 0.9), (10.0, 0.4))
 
 
 class Surface(NamedTuple):
@@ -84,7 +84,7 @@ def at_vertices(head, scene, normal):
 
     ear = field("ear")
     tint = materials.skin(person, head.mean, ear[:skins, 0], head.marks)
-    root = hair.hairline(person.style, scene.hat, head.skull_angles)
+    root = hair.hairline(person.style, scene.hat, head.skull_angles, painted=True)
     root = jnp.where((person.style[0] < 0.06) & (scene.hat == 0), -90.0, root)
     return Surface(
         rest=jnp.concatenate([head.mean, head.hair_base]),
@@ -118,12 +118,12 @@ def at_pixels(head, scene, surface, triangle):
     lip, ear, root = surface.lip[..., 0], surface.ear[..., 0], surface.root[..., 0]
     tile = texture.noise_tile(random.wrap_key_data(person.texture), PATTERNS)
     pattern = texture.look_up(tile, surface.texture)
-    coarse, middle, fine, strand = (pattern[..., k] for k in range(4))
+    coarse, middle, fine, strand = (0.5 * pattern[..., k] for k in range(4))
 
     # Skin with pores and spots, lips, brows, beard.
     rough = 0.05 * coarse + (0.03 + 0.07 * person.wear) * middle + 0.05 * person.wear * fine
     albedo = surface.albedo * (1 + rough)[..., None]
-    spots = smoothstep(0.45, 0.75, fine) * person.freckles * (z > 0.5)
+    spots = smoothstep(0.6, 0.95, fine) * person.freckles * (z > 0.5)
     albedo = albedo * (1 - spots[..., None] * jnp.array([0.2, 0.32, 0.4]))
     painted = (
         materials.skin_tone(person) * jnp.array([0.92, 0.5, 0.55]) * (1 + 0.1 * middle)[..., None]

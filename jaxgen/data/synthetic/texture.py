@@ -1,4 +1,4 @@
-"""Cheap random patterns: one small periodic tile per person or picture, looked up by nearest texel."""
+"""Cheap random patterns: one small periodic tile per person or picture, looked up by texel."""
 
 import jax.numpy as jnp
 from jax import random
@@ -6,36 +6,32 @@ from jax import random
 SIZE = 128  # texels; the tile repeats
 
 
-def smooth_rows(cells, size):
-    """Matrix [size, cells] that interpolates a periodic row of `cells` values smoothly."""
-    place = jnp.arange(size) * cells / size
-    low = jnp.floor(place).astype(jnp.int32)
-    part = place - low
-    part = part * part * (3 - 2 * part)
-    column = jnp.arange(cells)
-    return (column == low[:, None]) * (1 - part)[:, None] + (
-        column == (low[:, None] + 1) % cells
-    ) * part[:, None]
-
-
-def noise_tile(key, cells, *, size=SIZE):
-    """Periodic noise at several scales.
+def noise_tile(key, sigmas, *, size=SIZE):
+    """Periodic smooth noise at several scales: white noise under Gaussian filters.
 
     Args:
         key: PRNG key.
-        cells: sequence of (rows, columns): lattice of each channel, at most `size`.
+        sigmas: (down, across) standard deviations of each channel's filter, in texels.
         size: texels of a side.
 
     Returns:
-        [size, size, len(cells)] float32 in [-1, 1].
+        [size, size, len(sigmas)] float32, zero mean, unit variance, cut at +-2.5.
     """
-    values = random.uniform(key, (sum(r * c for r, c in cells),), minval=-1.0, maxval=1.0)
-    layers, start = [], 0
-    for rows, columns in cells:
-        lattice = values[start : start + rows * columns].reshape(rows, columns)
-        layers.append(smooth_rows(rows, size) @ lattice @ smooth_rows(columns, size).T)
-        start += rows * columns
-    return jnp.stack(layers, -1)
+    white = random.uniform(key, (size, size), minval=-1.0, maxval=1.0)
+    layers = []
+    for number, (down, across) in enumerate(sigmas):
+        # Channels share the white noise, shifted, which is as good as independent.
+        shifted = jnp.roll(white, (37 * number, 53 * number), (0, 1))
+        layer = _filter(down, size) @ shifted @ _filter(across, size).T
+        layers.append(layer / jnp.std(layer))
+    return jnp.clip(jnp.stack(layers, -1), -2.5, 2.5)
+
+
+def _filter(sigma, size):
+    """Matrix [size, size] of a periodic Gaussian filter."""
+    distance = jnp.arange(size)[:, None] - jnp.arange(size)
+    distance = jnp.minimum(jnp.abs(distance), size - jnp.abs(distance))
+    return jnp.exp(-0.5 * (distance / jnp.maximum(sigma, 1e-3)) ** 2)
 
 
 def look_up(tile, places):
