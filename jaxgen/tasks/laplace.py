@@ -75,6 +75,17 @@ def standardise(images: jax.Array) -> jax.Array:
     return (images - mean) / (images.std((1, 2), keepdims=True) + 1e-3)
 
 
+def critic_inputs(config, images: jax.Array, heatmaps: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Images and heatmaps averaged over adversarial.pool x pool pixels (paper: 1)."""
+    pool = config.adversarial.pool
+
+    def average(x):
+        b, h, w, c = x.shape
+        return x.reshape(b, h // pool, pool, w // pool, pool, c).mean((2, 4))
+
+    return average(images), average(heatmaps)
+
+
 def init_state(config, key: jax.Array, batch_spec: Any = None) -> State:
     """A state at step 0.
 
@@ -96,7 +107,9 @@ def init_state(config, key: jax.Array, batch_spec: Any = None) -> State:
     discriminator = None
     if config.adversarial.weight > 0:
         heatmaps = jnp.zeros((1, size, size, count))
-        variables = discriminator_net(config).init(key_discriminator, image, heatmaps, train=False)
+        variables = discriminator_net(config).init(
+            key_discriminator, *critic_inputs(config, image, heatmaps), train=False
+        )
         optimiser = make_optimiser(config.adversarial.optimiser, config.train.steps)
         discriminator = new_player(variables, optimiser, ema=False)
     return State(jnp.zeros((), jnp.int32), key_run, generator, discriminator)
@@ -215,9 +228,8 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     def criticise(params, images, heatmaps, key):
         variables = {"params": params, "batch_stats": state.discriminator.batch_stats}
         rngs = {"noise": key}
-        return critic.apply(
-            variables, images, heatmaps, train=True, rngs=rngs, mutable=["batch_stats"]
-        )
+        inputs = critic_inputs(config, images, heatmaps)
+        return critic.apply(variables, *inputs, train=True, rngs=rngs, mutable=["batch_stats"])
 
     adversarial = losses.ADVERSARIAL[config.adversarial.loss]
 

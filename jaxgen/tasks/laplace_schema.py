@@ -72,6 +72,7 @@ SCHEMA: Schema = {
     "adversarial.loss": one_of("non_saturating", "least_squares", "hinge"),
     "adversarial.width": one_of(*WIDTHS),
     "adversarial.depth": integer(1),
+    "adversarial.pool": integer(1),
     "adversarial.noise": number(0, 10),
     **optimiser_schema("adversarial.optimiser"),
     # Equivariance (ELT of Honari et al. 2018); weight 0 switches it off.
@@ -91,11 +92,15 @@ SCHEMA: Schema = {
 def check_config(config) -> None:
     """Raises ConfigError naming the key that cannot work and the fix."""
     check(config, SCHEMA)
-    for key, depth in (("model", config.model.depth), ("adversarial", config.adversarial.depth)):
-        if config.data.crop_size % 2**depth:
+    critic = config.adversarial
+    for keys, factor in (
+        ("config.model.depth", 2**config.model.depth),
+        ("config.adversarial.depth and pool", 2**critic.depth * critic.pool),
+    ):
+        if config.data.crop_size % factor:
             raise ConfigError(
-                f"config.data.crop_size={config.data.crop_size} cannot be halved "
-                f"config.{key}.depth={depth} times: use a multiple of {2**depth}."
+                f"config.data.crop_size={config.data.crop_size} must be a multiple of {factor}, "
+                f"which follows from {keys}."
             )
     if config.adversarial.weight > 0 and not config.unlabelled.name:
         raise ConfigError(

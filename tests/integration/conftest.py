@@ -48,7 +48,7 @@ def tiny_config(faces: Path, **overrides):
     config.data.validation_fraction = 0.3
     config.unlabelled.manual_dir = str(faces / "unlabelled")
     config.model.update(width=1 / 16, depth=2)
-    config.adversarial.update(width=1 / 16, depth=2)
+    config.adversarial.update(width=1 / 16, depth=1)
     config.train.update(
         steps=4, batch_size=8, unlabelled_batch_size=8, log_every=1, validate_every=2
     )

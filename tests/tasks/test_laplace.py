@@ -24,7 +24,7 @@ def tiny_config(**overrides):
     config = default.get_config()
     config.data.crop_size = SIZE
     config.model.update(num_points=POINTS, width=1 / 16, depth=2)
-    config.adversarial.update(width=1 / 16, depth=2, weight=0.01)
+    config.adversarial.update(width=1 / 16, depth=1, pool=2, weight=0.01)
     config.train.update(steps=60, batch_size=8, unlabelled_batch_size=16)
     config.optimiser.warmup_steps = 0
     config.update_from_flattened_dict(overrides)
@@ -162,7 +162,7 @@ class StandardiseTest(chex.TestCase):
 
 class ConfigTest(parameterized.TestCase):
     @parameterized.parameters(
-        ({"data.crop_size": 90}, "cannot be halved"),
+        ({"data.crop_size": 90}, "config.data.crop_size=90 must be a multiple"),
         ({"unlabelled.name": ""}, "config.unlabelled.name is empty"),
         ({"model.width": 0.3}, "config.model.width=0.3"),
         ({"loss.name": "l3"}, "config.loss.name='l3'"),

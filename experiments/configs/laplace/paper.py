@@ -30,7 +30,9 @@ def get_config(variant: str = "adversarial") -> ml_collections.ConfigDict:
     for change in config.augment:
         config.augment[change] = 0.0
     config.model.update(width=1.0, norm="none", dropout=0.2)
-    config.adversarial.update(width=1.0, depth=4, weight=1e-3 if variant == "adversarial" else 0.0)
+    config.adversarial.update(
+        width=1.0, depth=4, pool=1, weight=1e-3 if variant == "adversarial" else 0.0
+    )
     for optimiser in (config.optimiser, config.adversarial.optimiser):
         optimiser.update(learning_rate=1e-3, schedule="step", warmup_steps=0, b1=0.9)
     config.train.update(
