@@ -1,12 +1,13 @@
 """StableHLO artifacts: a trained function as one file that needs JAX alone, not jaxgen."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 from jax import export
+
+from jaxgen.training.files import write_atomically
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -34,13 +35,8 @@ def write_artifact(
         for shape, dtype in shapes
     ]
     blob = export.export(jax.jit(function), platforms=PLATFORMS)(*arguments).serialize()
-    for target, content in (
-        (path, blob),
-        (path.with_suffix(".json"), json.dumps(description, indent=2).encode()),
-    ):
-        temporary = target.with_suffix(target.suffix + ".tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, target)
+    write_atomically(path, blob)
+    write_atomically(path.with_suffix(".json"), json.dumps(description, indent=2).encode())
 
 
 def read_artifact(path: Path) -> Callable:

@@ -1,8 +1,9 @@
 """Metrics on disk: metrics.jsonl always, TensorBoard events unless switched off."""
 
 import json
-import os
 from pathlib import Path
+
+from jaxgen.training.files import write_atomically
 
 
 class MetricWriter:
@@ -15,9 +16,7 @@ class MetricWriter:
     def __init__(self, workdir: Path, *, resume_step: int = 0, tensorboard: bool = True):
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in read_metrics(self._path) if line["step"] <= resume_step]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, self._path)
+        write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = self._path.open("a")
         self._events = None
         if tensorboard:

@@ -9,7 +9,6 @@ last: who opens the folder during a run sees a whole older report or a whole new
 import base64
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from jaxgen.training.config import config_hash, flatten
+from jaxgen.training.files import write_atomically
 from jaxgen.training.report_page import Embedded, Table, render_page
 
 
@@ -114,16 +114,6 @@ def write_report(
             "Choose a --workdir on a disk with space that you may write to."
         ) from error
     return directory / "index.html"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces a file whole: a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _number(name: str, value: Any) -> float | int | None:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from jaxgen.training.config import flatten, from_json, to_json
+from jaxgen.training.files import write_atomically
 
 _log = logging.getLogger(__name__)
 
@@ -28,9 +29,7 @@ def open_workdir(path: str, config, *, save_config: bool) -> Path:
             pass
         if save_config:
             _warn_of_changes(workdir / "config.json", config)
-            temporary = workdir / "config.json.tmp"
-            temporary.write_text(to_json(config) + "\n")
-            os.replace(temporary, workdir / "config.json")
+            write_atomically(workdir / "config.json", to_json(config).encode())
     except OSError as error:
         raise SystemExit(
             f"cannot write to --workdir={workdir}: {error.strerror}. Choose another folder."

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from jaxgen.training.config import config_hash
 from jaxgen.training.figures import Line, curves
-from jaxgen.training.report import Picture, write_atomically, write_report
+from jaxgen.training.files import write_atomically
+from jaxgen.training.report import Picture, write_report
 from jaxgen.training.report_page import Table
 
 CONFIG = ConfigDict({"seed": 3, "data": {"name": "<faces> & 'more'"}})
