@@ -1,5 +1,6 @@
 """Procedural surroundings: gradients, patches, boxes, stripes, more or less out of focus."""
 
+import jax
 import jax.numpy as jnp
 
 from jaxgen.data.synthetic import texture
@@ -42,15 +43,21 @@ def background(settings, palette, key, size):
     image = mix(image, mix(colors[2], colors[0] * 0.5, second), patch * clutter)
 
     # Boxes: door frames, shelves, windows; painted one over the other.
-    centre = dice.uniform((BOXES, 2))
-    half = 0.02 + 0.3 * dice.uniform((BOXES, 2)) ** 2
-    shade = dice.uniform((BOXES, 3)) ** 1.5
+    boxes = (
+        dice.uniform((BOXES, 2)),  # centre
+        0.02 + 0.3 * dice.uniform((BOXES, 2)) ** 2,  # half sides
+        dice.uniform((BOXES, 3)) ** 1.5,  # colour
+        clutter * (edges * BOXES > jnp.arange(BOXES)),  # opacity
+    )
     soft = 0.004 + 0.08 * blur
-    for b in range(BOXES):
-        across = smoothstep(-soft, soft, half[b, 0] - jnp.abs(grid - centre[b, 0]))
-        down = smoothstep(-soft, soft, half[b, 1] - jnp.abs(grid - centre[b, 1]))
-        weight = down[:, None] * across * (edges > b / BOXES) * clutter
-        image = mix(image, shade[b] * (0.5 + colors[b % 3]), weight)
+
+    def paint(image, box):
+        centre, half, color, opacity = box
+        side = half[:, None] - jnp.abs(grid - centre[:, None])
+        across, down = smoothstep(-soft, soft, side)
+        return mix(image, color * (0.5 + colors[0]), opacity * down[:, None] * across), None
+
+    image, _ = jax.lax.scan(paint, image, boxes)
     wave = jnp.sin((x * jnp.cos(turn) + y * jnp.sin(turn)) * (20 + 120 * fineness))
     image = image * (1 + 0.5 * stripes * (wave * (1 - blur) + 0.3 * cloud[..., 2]))[..., None]
     return jnp.maximum(image, 0)

@@ -40,9 +40,6 @@ def stream(head, sampler, numbers, *, size) -> Iterator[tuple]:
 
     Yields:
         (scene, rendering) of one picture: the pytrees as NumPy, image as uint8.
-
-    Raises:
-        RuntimeError: the rasteriser ran out of room; the picture would have holes.
     """
     numbers = np.asarray(numbers, np.int32)
     head = jax.device_put(head)
@@ -52,11 +49,6 @@ def stream(head, sampler, numbers, *, size) -> Iterator[tuple]:
         padding = np.repeat(chosen[-1:], BATCH - len(chosen), 0)
         batch = _render_batch(head, np.concatenate([chosen, padding]), sampler=sampler, size=size)
         scenes, pictures = jax.tree.map(np.asarray, batch)
-        if pictures.overflow.any():
-            raise RuntimeError(
-                f"the rasteriser lacks room for {pictures.overflow.max()} blocks: raise `capacity` "
-                "in jaxgen/data/synthetic/render.py"
-            )
         pictures = pictures._replace(image=np.round(pictures.image * 255).astype(np.uint8))
         return len(chosen), scenes, pictures
 

@@ -64,7 +64,7 @@ def _visible(mean, triangles, normal, direction):
     # The z-buffer only needs a quantity that is linear in the image and larger when nearer.
     fragments = raster.rasterise(
         pixels, nearness, triangles, jnp.full(len(triangles), 2), shape=(SIZE, SIZE),
-        near=1 / (2 * REACH), far=1.0, capacity=80_000,
+        near=1 / (2 * REACH), far=1.0,
     )  # fmt: skip
     pixels, nearness = screen(mean + BIAS * normal)
     x, y = jnp.clip(jnp.round(pixels).astype(jnp.int32), 0, SIZE - 1).T

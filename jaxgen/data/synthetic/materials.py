@@ -12,7 +12,7 @@ SKIN = (
     (0.30, 0.19, 0.14),
 )  # fmt: skip
 # Angles on the eyeball (radians) as chords of the unit sphere: pupil, iris, its dark rim.
-PUPIL, RIM, IRIS = 0.15, 0.35, 0.41
+PUPIL, RIM, IRIS = 0.16, 0.38, 0.45
 
 
 def to_linear(srgb):
@@ -110,8 +110,27 @@ def brow(person, x, y, z, curve, hairs):
 
 
 def brow_curve(marks):
-    """Parabola through landmarks 18-27 of the mean head, both sides as one: [5]."""
-    x, y = jnp.abs(marks[17:27, 0]), marks[17:27, 1]
+    """Line of the brows, landmarks 18-27 of the mean head; see `_parabola`."""
+    return _parabola(marks[17:27])
+
+
+def lid_curve(marks):
+    """Edge of the upper lids, landmarks 37-40 and 43-46 of the mean head; see `_parabola`."""
+    return _parabola(jnp.concatenate([marks[36:40], marks[42:46]]))
+
+
+def lash_line(x, y, z, curve):
+    """Lashes: how dark the skin is along the edge of the upper lid. -> [...] in [0, 1]."""
+    x = jnp.abs(x)
+    above = y - (curve[0] + x * (curve[1] + x * curve[2]))
+    along = (x - curve[3]) / (curve[4] - curve[3])
+    ends = smoothstep(-0.05, 0.25, along) * smoothstep(1.15, 0.95, along)
+    return smoothstep(0.035, 0.008, jnp.abs(above + 0.004)) * ends * (z > 0.3)
+
+
+def _parabola(points):
+    """[5]: y = c0 + c1 |x| + c2 x^2 through points [N, 3] of both sides, least and largest |x|."""
+    x, y = jnp.abs(points[:, 0]), points[:, 1]
     powers = jnp.stack([jnp.ones_like(x), x, x * x], 1)
     coefficients = jnp.linalg.solve(powers.T @ powers, powers.T @ y)
     return jnp.concatenate([coefficients, jnp.stack([x.min(), x.max()])])
@@ -130,11 +149,11 @@ def eyeball(person, direction, gaze, veins):
     axis = jnp.stack([jnp.sin(right) * jnp.cos(up), jnp.sin(up), jnp.cos(right) * jnp.cos(up)])
     away = jnp.sqrt(((direction - axis) ** 2).sum(-1))  # chord from the gaze axis
     red = smoothstep(0.5, 1.2, away)[..., None] * jnp.array([0.1, 0.35, 0.35])
-    sclera = to_linear(jnp.array([0.88, 0.86, 0.84])) * (1 - red)
+    sclera = to_linear(jnp.array([0.80, 0.77, 0.75])) * (1 - red)
     iris = (
         to_linear(person.iris)
         * (
-            (1 + 0.35 * veins + 0.8 * smoothstep(0.2, RIM, away))
+            (1 + 0.35 * veins + 0.8 * smoothstep(0.22, RIM, away))
             * (1 - 0.7 * smoothstep(RIM - 0.01, IRIS, away))
         )[..., None]
     )

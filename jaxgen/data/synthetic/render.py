@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import random
 
 from jaxgen.data.synthetic import (
-    asset,
+    accessories,
     body,
     camera,
     degrade,
@@ -22,12 +22,14 @@ from jaxgen.data.synthetic import (
     shading,
     texture,
 )
+from jaxgen.data.synthetic.asset import HAIR
 from jaxgen.data.synthetic.background import background
 from jaxgen.data.synthetic.landmarks import landmarks
 from jaxgen.data.synthetic.shading import PARTS
 
 __all__ = ["PARTS", "Rendering", "render"]
 SUPERSAMPLE = 2
+TOLERANCE = 0.08  # decimetres that may lie before a landmark that counts as visible
 
 
 class Rendering(NamedTuple):
@@ -40,7 +42,6 @@ class Rendering(NamedTuple):
         box: [4] float32 tight box of the points (x0, y0, x1, y1).
         parts: [S, S] int32 index into PARTS.
         depth: [S, S] float32 decimetres from the camera, 0 where there is background.
-        overflow: [] int32, 0 unless the rasteriser ran out of room (then there are holes).
     """
 
     image: jnp.ndarray
@@ -49,7 +50,6 @@ class Rendering(NamedTuple):
     box: jnp.ndarray
     parts: jnp.ndarray
     depth: jnp.ndarray
-    overflow: jnp.ndarray
 
 
 def render(head, scene, *, size):
@@ -70,32 +70,66 @@ def render(head, scene, *, size):
     fragments = raster.rasterise(
         (camera.project(vertices, lens) + 0.5) * SUPERSAMPLE - 0.5,
         1 / vertices[:, 2], head.triangles, sides,
-        shape=(fine, fine), near=2.0, far=60.0, capacity=9_000 + fine * fine * 11 // 20,
+        shape=(fine, fine), near=2.0, far=60.0,
     )  # fmt: skip
-    covered = fragments.triangle >= 0
-    surface = shading.at_vertices(head, scene, normal)
-    surface = raster.interpolate(fragments, head.triangles, shading.pack(surface))
-    color, parts = shading.at_pixels(head, scene, shading.unpack(surface), fragments.triangle)
-
-    front = jnp.concatenate([color, jnp.ones_like(color[..., :1])], -1) * covered[..., None]
-    # Without the barrier XLA repeats the work above for each of the averaged pixels.
-    front = jax.lax.optimization_barrier(front)
-    front = front.reshape(size, SUPERSAMPLE, size, SUPERSAMPLE, 4).mean((1, 3))
+    surface = shading.pack(shading.at_vertices(head, scene, normal))
+    light, alpha, parts = shade(head, scene, surface, fragments, size)
     keys = random.split(random.wrap_key_data(scene.key), 2)
     behind = background(scene.background, scene.palette, keys[0], size)
-    light = front[..., :3] + (1 - front[..., 3:]) * behind
-    image = materials.to_srgb(materials.develop(light * scene.exposure) * scene.balance)
+    light = light + (1 - alpha)[..., None] * behind
     points = camera.project(marks, lens)
-    depth = jnp.where(covered, 1 / jnp.maximum(fragments.inverse_depth, 1e-6), 0)
+    box = jnp.concatenate([points.min(0), points.max(0)])
+    inverse_depth = fragments.inverse_depth[::SUPERSAMPLE, ::SUPERSAMPLE]
+    forward = camera.to_camera(camera.rotation_matrix(scene.angles)[:, 2], 0.0)
+    panes, rims = accessories.glasses(scene, marks, forward, lens, inverse_depth)
+    thing = accessories.occluder(scene, box, size)
+    for layer in (panes, rims, thing):
+        light = accessories.over(layer, light)
+    parts = jnp.where((rims.alpha > 0.5) | (panes.alpha > 0.6), PARTS.index("glasses"), parts)
+    parts = jnp.where(thing.alpha > 0.5, PARTS.index("background"), parts)
+    image = materials.to_srgb(materials.develop(light * scene.exposure) * scene.balance)
     return Rendering(
         image=photograph(keys[1], image, scene),
         points=points,
-        visible=visible(points, marks, fragments.inverse_depth, size),
-        box=jnp.concatenate([points.min(0), points.max(0)]),
-        parts=jnp.where(covered, parts, 0)[::SUPERSAMPLE, ::SUPERSAMPLE],
-        depth=depth[::SUPERSAMPLE, ::SUPERSAMPLE],
-        overflow=fragments.overflow,
+        visible=visible(points, marks, inverse_depth)
+        & ~accessories.hides((panes, rims, thing), points),
+        box=box,
+        parts=parts,
+        depth=jnp.where(inverse_depth > 0, 1 / jnp.maximum(inverse_depth, 1e-6), 0),
     )
+
+
+def shade(head, scene, surface, fragments, size):
+    """Shades each sample of the pixels and averages them.
+
+    Args:
+        head: asset.Head.
+        scene: scene.Scene.
+        surface: [V + H, C] packed shading.Surface.
+        fragments: raster.Fragments of the supersampled image.
+        size: side of the image.
+
+    Returns:
+        [size, size, 3] linear light times coverage, [size, size] coverage, [size, size] int32
+        part of the first sample.
+    """
+
+    def samples(x):  # [F, F, ...] -> [SUPERSAMPLE ** 2, size, size, ...]
+        x = x.reshape(size, SUPERSAMPLE, size, SUPERSAMPLE, *x.shape[2:])
+        return jnp.moveaxis(x, (1, 3), (0, 1)).reshape(-1, size, size, *x.shape[4:])
+
+    # A loop over the samples: fused into one computation, XLA would repeat the interpolation
+    # for everything that uses it.
+    def add(total, fragment):
+        here = shading.unpack(raster.interpolate(fragment, head.triangles, surface))
+        color, parts = shading.at_pixels(head, scene, here, fragment.triangle)
+        covered = fragment.triangle >= 0
+        color = jnp.concatenate([color, jnp.ones((size, size, 1))], -1) * covered[..., None]
+        return total + color / SUPERSAMPLE**2, jnp.where(covered, parts, 0)
+
+    split = jax.tree.map(samples, fragments)
+    total, parts = jax.lax.scan(add, jnp.zeros((size, size, 4)), split)
+    return total[..., :3], total[..., 3], parts[0]
 
 
 def pose_head(head, scene):
@@ -116,7 +150,7 @@ def pose_head(head, scene):
     vertices = camera.to_camera(posed, scene.distance)
     # Hair below the skin is not drawn; hanging hair is seen from both sides.
     grown = jnp.concatenate([jnp.ones(len(rest), bool), grown])[head.triangles].any(1)
-    sides = jnp.where(grown, jnp.where(head.material == asset.HAIR, 2, 1), 0)
+    sides = jnp.where(grown, jnp.where(head.material == HAIR, 2, 1), 0)
     return vertices, landmarks(head, vertices, scene.angles[2]), normal, sides
 
 
@@ -145,22 +179,23 @@ def photograph(key, image, scene):
     return jnp.clip(degrade.compress(image, scene.jpeg), 0, 1)
 
 
-def visible(points, marks, inverse_depth, size):
+def visible(points, marks, inverse_depth):
     """Which landmarks nothing hides.
 
     Args:
         points: [68, 2] pixels; marks: [68, 3] camera space.
-        inverse_depth: [F, F] z-buffer of the supersampled image.
-        size: side of the image.
+        inverse_depth: [S, S] 1 / z at the pixels, 0 where there is background.
 
     Returns:
         [68] bool; False outside the image as well.
     """
-    fine = SUPERSAMPLE * size
-    place = jnp.round((points + 0.5) * SUPERSAMPLE - 0.5).astype(jnp.int32)
-    offsets = jnp.stack(jnp.meshgrid(jnp.arange(-2, 3), jnp.arange(-2, 3)), -1).reshape(-1, 2)
-    around = jnp.clip(place[:, None] + offsets, 0, fine - 1)
-    nearest = inverse_depth[around[..., 1], around[..., 0]].min(1)
-    free = 1 / marks[:, 2] + 0.08 / marks[:, 2] ** 2 >= nearest
+    size = len(inverse_depth)
+    place = jnp.round(points).astype(jnp.int32)[:, None, None]
+    offset = jnp.arange(-1, 2)
+    x = jnp.clip(place[..., 0] + offset[None, None, :], 0, size - 1)
+    y = jnp.clip(place[..., 1] + offset[None, :, None], 0, size - 1)
+    # The farthest surface around: a point on an outline has background beside it.
+    behind = inverse_depth[y, x].min((1, 2))
+    free = 1 / marks[:, 2] + TOLERANCE / marks[:, 2] ** 2 >= behind
     inside = ((points > -0.5) & (points < size - 0.5)).all(1)
     return free & inside

@@ -12,7 +12,7 @@ from jaxgen.data.synthetic.dice import Dice
 from jaxgen.data.synthetic.expressions import sample_expression
 from jaxgen.data.synthetic.scene import Person, Scene
 
-IDENTITY_SPREAD = 0.75  # of a standard deviation: nobody is a caricature
+IDENTITY_SPREAD = 0.85  # of a standard deviation: nobody is a caricature
 
 
 def sample_person(key):
@@ -77,7 +77,8 @@ def sample_scene(key, person, *, wild):
         lamps=lamps,
         lamp_colors=lamp_colors,
         exposure=jnp.exp(0.2 * dice.normal()),
-        background=dice.uniform((6,)) * between(jnp.array([0.5, 1, 1, 0.3, 1, 0.1]), jnp.ones(6)),
+        background=dice.uniform((6,)) ** jnp.array([1, 1, 1, 1, 1, 3.0])
+        * between(jnp.array([0.5, 1, 1, 0.3, 1, 0.1]), jnp.ones(6)),
         palette=sample_palette(dice),
         hat=dice.chance(between(0.03, 0.1)) * 1.0,
         glasses=jnp.concatenate([dice.chance(0.15)[None] * 1.0, dice.uniform((3,))]),
@@ -85,7 +86,7 @@ def sample_scene(key, person, *, wild):
         occluder=jnp.concatenate([dice.chance(0.1)[None] * 1.0, dice.uniform((5,))]),
         balance=jnp.exp(between(0.04, 0.12) * dice.normal((3,))),
         blur=0.35 + between(0.3, 1.2) * dice.uniform() ** 2,
-        grain=between(0.015, 0.06) * dice.uniform() ** 2,
+        grain=between(0.015, 0.045) * dice.uniform() ** 2,
         jpeg=between(0.1, 0.6) * dice.uniform(),
         key=dice.bits(),
     )
@@ -115,8 +116,8 @@ def sample_light(dice, wild):
     warm = dice.normal((3, 1)) * jnp.array([0.2, 0.0, -0.25]) * (0.4 + 0.6 * wild)
     tint = jnp.exp(warm)
     power = dice.uniform((3,))
-    colors = jnp.stack([0.5 + 0.6 * power[1], 0.5 * power[2]])[:, None] * tint[1:]
-    light = lighting.ambient((0.45 - 0.2 * wild + 0.3 * power[0]) * tint[0])
+    colors = jnp.stack([0.6 + 0.8 * power[1], 0.6 * power[2] ** 2])[:, None] * tint[1:]
+    light = lighting.ambient((0.34 - 0.16 * wild + 0.25 * power[0]) * tint[0])
     for towards, color in zip(direction, colors, strict=True):
         light = light + lighting.lamp(towards, color, spread=0.8 - 0.4 * wild)
     return light, direction, colors

@@ -64,7 +64,7 @@ class Scene(NamedTuple):
         hat: [] 0 or 1, in the third colour of the palette.
         glasses: [4] presence (0 or 1), size, roundness, tint.
         frame_color: [3] of the glasses.
-        occluder: [6] presence, (x, y) relative to the box, angle, length, width.
+        occluder: [6] presence, (x, y) relative to the box, angle, spread, width.
         balance: [3] gain per colour channel.
         blur: [] pixels, standard deviation.
         grain: [] noise level in [0, 0.1].

@@ -135,6 +135,8 @@ def at_pixels(head, scene, surface, triangle):
     beard = surface.beard[..., 0] * (0.75 + 0.5 * fine) * smoothstep(0.4, 0.2, lip)
     scalp = smoothstep(-4.0, 6.0, root + 7 * strand + 4 * middle) * (ear < 0.5)
     hat = scene.hat > 0
+    lashes = materials.lash_line(x, y, z, materials.lid_curve(head.marks))
+    albedo = albedo * (1 - 0.75 * lashes)[..., None]
     cover = jnp.maximum(jnp.maximum(0.85 * brow, 0.85 * jnp.clip(beard, 0, 1)), scalp * ~hat)
     albedo = mix(albedo, 0.8 * hair_color * (1 + 0.3 * middle)[..., None], cover)
 

@@ -67,10 +67,8 @@ def survey(vertices, triangles, *, centre, width, step):
     fragments = raster.rasterise(
         jnp.asarray(pixels, jnp.float32), jnp.asarray(nearness, jnp.float32),
         jnp.asarray(triangles), jnp.ones(len(triangles), jnp.int32), shape=(size, size),
-        near=1 / 20.0, far=1.0, capacity=400_000,
+        near=1 / 20.0, far=1.0,
     )  # fmt: skip
-    if fragments.overflow:
-        raise ValueError(f"survey of {size} x {size} rays is too large for the rasteriser")
     triangle = np.asarray(fragments.triangle)
     hits = Hits(triangles[np.maximum(triangle, 0)], np.asarray(fragments.weights), triangle >= 0)
     return hits, centre[0] + offset, centre[1] - offset

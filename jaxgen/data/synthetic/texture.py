@@ -1,5 +1,6 @@
 """Cheap random patterns: one small periodic tile per person or picture, looked up by texel."""
 
+import jax
 import jax.numpy as jnp
 from jax import random
 
@@ -18,20 +19,19 @@ def noise_tile(key, sigmas, *, size=SIZE):
         [size, size, len(sigmas)] float32, zero mean, unit variance, cut at +-2.5.
     """
     white = random.uniform(key, (size, size), minval=-1.0, maxval=1.0)
-    layers = []
-    for number, (down, across) in enumerate(sigmas):
+    place = jnp.arange(size)
+    distance = jnp.abs(place[:, None] - place)
+    distance = jnp.minimum(distance, size - distance)  # the tile repeats
+
+    def channel(number, sigma):
+        filters = jnp.exp(-0.5 * (distance / jnp.maximum(sigma, 1e-3)[:, None, None]) ** 2)
         # Channels share the white noise, shifted, which is as good as independent.
         shifted = jnp.roll(white, (37 * number, 53 * number), (0, 1))
-        layer = _filter(down, size) @ shifted @ _filter(across, size).T
-        layers.append(layer / jnp.std(layer))
-    return jnp.clip(jnp.stack(layers, -1), -2.5, 2.5)
+        layer = filters[0] @ shifted @ filters[1]
+        return layer / jnp.std(layer)
 
-
-def _filter(sigma, size):
-    """Matrix [size, size] of a periodic Gaussian filter."""
-    distance = jnp.arange(size)[:, None] - jnp.arange(size)
-    distance = jnp.minimum(jnp.abs(distance), size - jnp.abs(distance))
-    return jnp.exp(-0.5 * (distance / jnp.maximum(sigma, 1e-3)) ** 2)
+    layers = jax.vmap(channel)(jnp.arange(len(sigmas)), jnp.asarray(sigmas))
+    return jnp.clip(jnp.moveaxis(layers, 0, -1), -2.5, 2.5)
 
 
 def look_up(tile, places):
