@@ -78,7 +78,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         dict(rotation=20.0, scale=0.1, shift=0.05)
     )
 
-    config.optimiser = optimiser(learning_rate=3e-3, weight_decay=1e-5, b1=0.9)
+    config.optimiser = optimiser(learning_rate=1e-2, weight_decay=1e-5, b1=0.9)
 
     config.train = ml_collections.ConfigDict()
     config.train.steps = 1000
