@@ -28,6 +28,7 @@ class Head(NamedTuple):
         fields: [V, len(FIELDS)] float32 in [0, 1], what the surface is there.
         transfer: [V, 9] float32, light that arrives through each spherical harmonic in the
             mean shape, shadows of the head on itself included.
+        face: [V] bool, skin from the forehead to the chin, in front of the ears.
         skull_angles: [V, 2] degrees, (azimuth, elevation) around the skull; see `hair`.
         marks: [68, 3] landmarks of the mean head; eyes: [2, 4] centre and radius of the
             eyeballs (image's left, right).
@@ -48,6 +49,7 @@ class Head(NamedTuple):
     expression: jnp.ndarray
     fields: jnp.ndarray
     transfer: jnp.ndarray
+    face: jnp.ndarray
     skull_angles: jnp.ndarray
     marks: jnp.ndarray
     eyes: jnp.ndarray
@@ -85,6 +87,7 @@ def load_head(path: Path = ASSET) -> Head:
         expression=dequantise(arrays, "expression"),
         transfer=dequantise(arrays, "transfer").T,
         fields=fields,
+        face=_on_face(mean, fields, arrays["marks"]),
         triangles=triangles,
         material=material,
         neighbours=neighbours(triangles, size),
@@ -121,6 +124,14 @@ def neighbours(triangles, size):
 def _widen(array):
     """Stored unsigned vertex numbers as int32, everything else as it is."""
     return array.astype(np.int32) if array.dtype == np.uint16 else array
+
+
+def _on_face(mean, fields, marks):
+    """[V] bool, see Head.face. The forehead ends where hair usually begins."""
+    skin = fields[:, [FIELDS.index(name) for name in ("ear", "mouth", "eye", "teeth", "tongue")]]
+    y, z = mean[:, 1], mean[:, 2]
+    forehead = marks[27, 1] + 0.75 * (marks[27, 1] - marks[33, 1]) * 2
+    return (skin.sum(1) < 0.5) & (y > marks[8, 1] - 0.02) & (y < forehead) & (z > 0.2)
 
 
 def _texture_places(mean, hair_angles, hair_drop):

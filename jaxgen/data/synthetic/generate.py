@@ -19,16 +19,17 @@ BATCH = 8
 WORKERS = 2  # batches in flight: one compiled call keeps about one core busy
 
 
-@partial(jax.jit, static_argnames=("sampler", "size"))
-def _render_batch(head, numbers, *, sampler, size):
+@partial(jax.jit, static_argnames=("sampler", "size", "outputs"))
+def _render_batch(head, numbers, *, sampler, size, outputs):
     def one(number):
         scene = sampler(number)
-        return scene, render(head, scene, size=size)
+        picture = render(head, scene, size=size)
+        return scene, {name: getattr(picture, name) for name in outputs}
 
     return jax.vmap(one)(numbers)
 
 
-def stream(head, sampler, numbers, *, size) -> Iterator[tuple]:
+def stream(head, sampler, numbers, *, size, outputs) -> Iterator[tuple]:
     """Renders pictures in order.
 
     Args:
@@ -37,9 +38,10 @@ def stream(head, sampler, numbers, *, size) -> Iterator[tuple]:
             the same function, so that it compiles once.
         numbers: [N, K] int32, what to give to `sampler`.
         size: side of the pictures in pixels.
+        outputs: tuple of the fields of render.Rendering that are wanted; others cost no time.
 
     Yields:
-        (scene, rendering) of one picture: the pytrees as NumPy, image as uint8.
+        scene.Scene and a dict of the outputs of one picture, as NumPy; image as uint8.
     """
     numbers = np.asarray(numbers, np.int32)
     head = jax.device_put(head)
@@ -47,16 +49,21 @@ def stream(head, sampler, numbers, *, size) -> Iterator[tuple]:
     def run(start):
         chosen = numbers[start : start + BATCH]
         padding = np.repeat(chosen[-1:], BATCH - len(chosen), 0)
-        batch = _render_batch(head, np.concatenate([chosen, padding]), sampler=sampler, size=size)
+        batch = _render_batch(
+            head, np.concatenate([chosen, padding]), sampler=sampler, size=size, outputs=outputs
+        )
         scenes, pictures = jax.tree.map(np.asarray, batch)
-        pictures = pictures._replace(image=np.round(pictures.image * 255).astype(np.uint8))
+        if "image" in pictures:
+            pictures["image"] = np.round(pictures["image"] * 255).astype(np.uint8)
         return len(chosen), scenes, pictures
 
+    starts = iter(range(0, len(numbers), BATCH))
     with ThreadPoolExecutor(WORKERS) as pool:
-        starts = iter(range(0, len(numbers), BATCH))
-        waiting = collections.deque(pool.submit(run, s) for s in itertools.islice(starts, WORKERS))
+        # One batch alone first: two threads would compile the same thing twice.
+        waiting = collections.deque(pool.submit(run, s) for s in itertools.islice(starts, 1))
         while waiting:
             count, scenes, pictures = waiting.popleft().result()
-            waiting.extend(pool.submit(run, s) for s in itertools.islice(starts, 1))
+            free = WORKERS - len(waiting)
+            waiting.extend(pool.submit(run, s) for s in itertools.islice(starts, free))
             for i in range(count):
                 yield jax.tree.map(lambda x: x[i], (scenes, pictures))  # noqa: B023

@@ -1,7 +1,7 @@
 """From a scene to an image with exact labels: the renderer, pure and for one face.
 
 Work is done at `SUPERSAMPLE` times the resolution and averaged, so edges are smooth. Pixels are
-(x, y), centres at integers.
+(x, y), centres at integers; light is linear until `photograph`.
 """
 
 from typing import NamedTuple
@@ -27,27 +27,43 @@ from jaxgen.data.synthetic.background import background
 from jaxgen.data.synthetic.landmarks import landmarks
 from jaxgen.data.synthetic.shading import PARTS
 
-__all__ = ["PARTS", "Rendering", "render"]
+__all__ = ["PARTS", "Drawing", "Rendering", "draw", "render"]
 SUPERSAMPLE = 2
 TOLERANCE = 0.08  # decimetres that may lie before a landmark that counts as visible
 
 
-class Rendering(NamedTuple):
-    """One picture and everything known about it.
+class Drawing(NamedTuple):
+    """A person cut out, before any background.
 
     Attributes:
-        image: [S, S, 3] float32 sRGB in [0, 1].
+        light: [S, S, 3] float32 linear light times alpha.
+        alpha: [S, S] float32 coverage.
         points: [68, 2] float32 iBUG landmarks (x, y) in pixels.
         visible: [68] bool.
         box: [4] float32 tight box of the points (x0, y0, x1, y1).
-        parts: [S, S] int32 index into PARTS.
+        face_box: [4] float32 box from forehead to chin, as face detection marks it.
+        parts: [S, S] int32 index into PARTS: what covers most of the pixel.
         depth: [S, S] float32 decimetres from the camera, 0 where there is background.
     """
+
+    light: jnp.ndarray
+    alpha: jnp.ndarray
+    points: jnp.ndarray
+    visible: jnp.ndarray
+    box: jnp.ndarray
+    face_box: jnp.ndarray
+    parts: jnp.ndarray
+    depth: jnp.ndarray
+
+
+class Rendering(NamedTuple):
+    """A finished picture: image [S, S, 3] float32 sRGB in [0, 1]; the rest as in Drawing."""
 
     image: jnp.ndarray
     points: jnp.ndarray
     visible: jnp.ndarray
     box: jnp.ndarray
+    face_box: jnp.ndarray
     parts: jnp.ndarray
     depth: jnp.ndarray
 
@@ -63,20 +79,44 @@ def render(head, scene, *, size):
     Returns:
         Rendering.
     """
+    person = draw(head, scene, size=size)
+    keys = random.split(random.wrap_key_data(scene.key), 2)
+    behind = background(scene.background, scene.palette, keys[0], size)
+    light = person.light + (1 - person.alpha)[..., None] * behind
+    image = photograph(keys[1], light, scene)
+    return Rendering(image, *person[2:])
+
+
+def photograph(key, light, scene):
+    """What the camera makes of linear light [S, S, 3]: an sRGB image in [0, 1]; see `degrade`."""
+    image = materials.to_srgb(materials.develop(light * scene.exposure) * scene.balance)
+    image = degrade.grain(key, degrade.blur(image, scene.blur), scene.grain)
+    return jnp.clip(degrade.compress(image, scene.jpeg), 0, 1)
+
+
+def draw(head, scene, *, size):
+    """Draws the person of a scene without background.
+
+    Args:
+        head: asset.Head.
+        scene: scene.Scene.
+        size: side of the square image.
+
+    Returns:
+        Drawing.
+    """
     chex.assert_shape(scene.angles, (3,))
     vertices, marks, normal, sides = pose_head(head, scene)
     lens = frame(marks, scene.fill, scene.shift, size)
     fine = SUPERSAMPLE * size
+    pixels = camera.project(vertices, lens)
     fragments = raster.rasterise(
-        (camera.project(vertices, lens) + 0.5) * SUPERSAMPLE - 0.5,
-        1 / vertices[:, 2], head.triangles, sides,
+        (pixels + 0.5) * SUPERSAMPLE - 0.5, 1 / vertices[:, 2], head.triangles, sides,
         shape=(fine, fine), near=2.0, far=60.0,
     )  # fmt: skip
     surface = shading.pack(shading.at_vertices(head, scene, normal))
     light, alpha, parts = shade(head, scene, surface, fragments, size)
-    keys = random.split(random.wrap_key_data(scene.key), 2)
-    behind = background(scene.background, scene.palette, keys[0], size)
-    light = light + (1 - alpha)[..., None] * behind
+
     points = camera.project(marks, lens)
     box = jnp.concatenate([points.min(0), points.max(0)])
     inverse_depth = fragments.inverse_depth[::SUPERSAMPLE, ::SUPERSAMPLE]
@@ -85,51 +125,24 @@ def render(head, scene, *, size):
     thing = accessories.occluder(scene, box, size)
     for layer in (panes, rims, thing):
         light = accessories.over(layer, light)
+        alpha = layer.alpha + (1 - layer.alpha) * alpha
     parts = jnp.where((rims.alpha > 0.5) | (panes.alpha > 0.6), PARTS.index("glasses"), parts)
     parts = jnp.where(thing.alpha > 0.5, PARTS.index("background"), parts)
-    image = materials.to_srgb(materials.develop(light * scene.exposure) * scene.balance)
-    return Rendering(
-        image=photograph(keys[1], image, scene),
+    face = pixels[: len(head.mean)]
+    on_face = head.face[:, None]
+    return Drawing(
+        light=light,
+        alpha=alpha,
         points=points,
         visible=visible(points, marks, inverse_depth)
         & ~accessories.hides((panes, rims, thing), points),
         box=box,
+        face_box=jnp.concatenate(
+            [jnp.where(on_face, face, jnp.inf).min(0), jnp.where(on_face, face, -jnp.inf).max(0)]
+        ),
         parts=parts,
         depth=jnp.where(inverse_depth > 0, 1 / jnp.maximum(inverse_depth, 1e-6), 0),
     )
-
-
-def shade(head, scene, surface, fragments, size):
-    """Shades each sample of the pixels and averages them.
-
-    Args:
-        head: asset.Head.
-        scene: scene.Scene.
-        surface: [V + H, C] packed shading.Surface.
-        fragments: raster.Fragments of the supersampled image.
-        size: side of the image.
-
-    Returns:
-        [size, size, 3] linear light times coverage, [size, size] coverage, [size, size] int32
-        part of the first sample.
-    """
-
-    def samples(x):  # [F, F, ...] -> [SUPERSAMPLE ** 2, size, size, ...]
-        x = x.reshape(size, SUPERSAMPLE, size, SUPERSAMPLE, *x.shape[2:])
-        return jnp.moveaxis(x, (1, 3), (0, 1)).reshape(-1, size, size, *x.shape[4:])
-
-    # A loop over the samples: fused into one computation, XLA would repeat the interpolation
-    # for everything that uses it.
-    def add(total, fragment):
-        here = shading.unpack(raster.interpolate(fragment, head.triangles, surface))
-        color, parts = shading.at_pixels(head, scene, here, fragment.triangle)
-        covered = fragment.triangle >= 0
-        color = jnp.concatenate([color, jnp.ones((size, size, 1))], -1) * covered[..., None]
-        return total + color / SUPERSAMPLE**2, jnp.where(covered, parts, 0)
-
-    split = jax.tree.map(samples, fragments)
-    total, parts = jax.lax.scan(add, jnp.zeros((size, size, 4)), split)
-    return total[..., :3], total[..., 3], parts[0]
 
 
 def pose_head(head, scene):
@@ -173,10 +186,38 @@ def frame(points, fill, shift, size):
     return camera.Camera(focal, center)
 
 
-def photograph(key, image, scene):
-    """What the camera does to an sRGB image [S, S, 3]; see `degrade`."""
-    image = degrade.grain(key, degrade.blur(image, scene.blur), scene.grain)
-    return jnp.clip(degrade.compress(image, scene.jpeg), 0, 1)
+def shade(head, scene, surface, fragments, size):
+    """Shades each sample of the pixels and averages them.
+
+    Args:
+        head: asset.Head.
+        scene: scene.Scene.
+        surface: [V + H, C] packed shading.Surface.
+        fragments: raster.Fragments of the supersampled image.
+        size: side of the image.
+
+    Returns:
+        [size, size, 3] linear light times coverage, [size, size] coverage, [size, size] int32
+        the part that most of the samples show.
+    """
+
+    def samples(x):  # [F, F, ...] -> [SUPERSAMPLE ** 2, size, size, ...]
+        x = x.reshape(size, SUPERSAMPLE, size, SUPERSAMPLE, *x.shape[2:])
+        return jnp.moveaxis(x, (1, 3), (0, 1)).reshape(-1, size, size, *x.shape[4:])
+
+    # A loop over the samples: fused into one computation, XLA would repeat the interpolation
+    # for everything that uses it.
+    def add(total, fragment):
+        here = shading.unpack(raster.interpolate(fragment, head.triangles, surface))
+        color, parts = shading.at_pixels(head, scene, here, fragment.triangle)
+        covered = fragment.triangle >= 0
+        color = jnp.concatenate([color, jnp.ones((size, size, 1))], -1) * covered[..., None]
+        votes = jax.nn.one_hot(jnp.where(covered, parts, 0), len(PARTS), dtype=jnp.int8)
+        return (total[0] + color / SUPERSAMPLE**2, total[1] + votes), None
+
+    start = jnp.zeros((size, size, 4)), jnp.zeros((size, size, len(PARTS)), jnp.int8)
+    (color, votes), _ = jax.lax.scan(add, start, jax.tree.map(samples, fragments))
+    return color[..., :3], color[..., 3], votes.argmax(-1).astype(jnp.int32)
 
 
 def visible(points, marks, inverse_depth):

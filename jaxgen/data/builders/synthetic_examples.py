@@ -1,0 +1,89 @@
+"""What the rendered sets share: names of people and pictures, features, one way to generate.
+
+A picture is fixed by five whole numbers: seed of the set, number of the split, person, picture
+of that person, and a setting that the set gives a meaning (style, pose, ...).
+"""
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from jaxgen.data.builders import images
+
+NUM_POINTS = 68
+# Of render.Rendering, stored with every face.
+LABELS = ("points", "visible", "box")
+
+
+def face_features(size: int, **more) -> tfds.features.FeaturesDict:
+    """Features of one rendered face of `size` x `size` pixels, and those of the set itself."""
+    tensor = tfds.features.Tensor
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(size, size, 3), encoding_format="jpeg"),
+            "points": tensor(shape=(NUM_POINTS, 2), dtype=np.float32),
+            "visible": tensor(shape=(NUM_POINTS,), dtype=np.bool_),
+            "box": tensor(shape=(4,), dtype=np.float32),
+            "angles": tensor(shape=(3,), dtype=np.float32),
+            "identity": tensor(shape=(60,), dtype=np.float32),
+            "expression": tensor(shape=(52,), dtype=np.float32),
+            "name": tfds.features.Text(),
+            "group": tfds.features.Text(),
+            "subset": tfds.features.Text(),
+            **more,
+        }
+    )
+
+
+def face_example(scene, picture, *, group, name, subset, **more) -> dict:
+    """The example of one rendering.
+
+    Args:
+        scene: scene.Scene.
+        picture: outputs of the rendering, at least "image" and LABELS.
+        group: the person; name: the picture; subset: named part of a test set.
+        more: further features.
+    """
+    return {
+        "image": images.encode(Image.fromarray(picture["image"])),
+        **{label: picture[label] for label in LABELS},
+        "angles": scene.angles,
+        "identity": scene.person.shape,
+        "expression": scene.expression,
+        "group": group,
+        "name": name,
+        "subset": subset,
+        **more,
+    }
+
+
+def pose_range(yaw: float) -> str:
+    """Named part of a test set: frontal (|yaw| < 30), turned (< 60) or profile."""
+    return ("frontal", "turned", "profile")[int(np.digitize(abs(yaw), [30, 60]))]
+
+
+def rendered(scene_of, numbers, *, size, outputs=()):
+    """Renders pictures on every core: (numbers, scene, outputs) in order.
+
+    Args:
+        scene_of: [K] int32 numbers of a picture -> scene.Scene; a function of a module.
+        numbers: [N, K] whole numbers.
+        size: side of the pictures.
+        outputs: further fields of render.Rendering besides "image" and LABELS.
+    """
+    # Rendering starts JAX: only here, because reading a prepared set does not need it.
+    from jaxgen.data.synthetic import asset, generate
+
+    wanted = ("image", *LABELS, *outputs)
+    pictures = generate.stream(asset.load_head(), scene_of, numbers, size=size, outputs=wanted)
+    for row, (scene, picture) in zip(numbers, pictures, strict=True):
+        yield row, scene, picture
+
+
+def keys_of(numbers):
+    """Keys of the person and of the picture: [>= 4] (seed, split, person, picture) -> 2 keys."""
+    import jax
+
+    seed, split, person, picture = numbers[:4]
+    person_key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), split), person)
+    return person_key, jax.random.fold_in(person_key, picture)
