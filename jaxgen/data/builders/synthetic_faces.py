@@ -20,7 +20,7 @@ import dataclasses
 import tensorflow_datasets as tfds
 
 from jaxgen.data.builders import synthetic_examples
-from jaxgen.data.synthetic.version import VERSION
+from jaxgen.data.synthetic.stored import VERSION
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -37,6 +37,7 @@ LOWEST = 4.5  # the body is cut at the upper chest (decimetres, base mesh)
 
 
 def main(argv=None):
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("makehuman_dir", type=Path)
     parser.add_argument("--out", type=Path, default=ASSET)
@@ -178,7 +179,7 @@ def shut_lids(mean, expression, corners, weights):
 
         def height(shape, number):
             row = number - 18
-            return (shape[corners[row], 1] * weights[row]).sum()  # noqa: B023
+            return (shape[corners[row], 1] * weights[row]).sum()
 
         gap = height(mean, upper) - height(mean, lower)
         closing = height(unit, lower) - height(unit, upper)

@@ -21,7 +21,7 @@ PRESETS = (
     (0.16, {"mouthSmile": 0.7, "cheekSquint": 0.4, "mouthDimple": 0.3}),
     (0.22, {"mouthSmile": 0.95, "cheekSquint": 0.7, "mouthUpperUp": 0.55, "mouthLowerDown": 0.5,
             "jawOpen": 0.22, "eyeSquint": 0.5}),  # smile that shows the teeth
-    (0.09, {"jawOpen": 0.45, "mouthLowerDown": 0.3, "mouthFunnel": 0.4, "mouthUpperUp": 0.2}),  # talk
+    (0.09, {"jawOpen": 0.45, "mouthLowerDown": 0.3, "mouthFunnel": 0.4, "mouthUpperUp": 0.2}),
     (0.06, {"jawOpen": 0.8, "browInnerUp": 0.8, "browOuterUp": 0.8, "eyeWide": 0.8}),  # surprise
     (0.04, {"mouthSmile": 0.8, "jawOpen": 0.75, "cheekSquint": 0.8, "eyeSquint": 0.7,
             "mouthUpperUp": 0.5, "mouthLowerDown": 0.4}),  # laugh

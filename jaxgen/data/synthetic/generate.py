@@ -19,17 +19,17 @@ BATCH = 8
 WORKERS = 2  # batches in flight: one compiled call keeps about one core busy
 
 
-@partial(jax.jit, static_argnames=("sampler", "size", "outputs"))
-def _render_batch(head, numbers, *, sampler, size, outputs):
+@partial(jax.jit, static_argnames=("sampler", "renderer", "size", "outputs"))
+def _render_batch(head, numbers, *, sampler, renderer, size, outputs):
     def one(number):
         scene = sampler(number)
-        picture = render(head, scene, size=size)
+        picture = renderer(head, scene, size=size)
         return scene, {name: getattr(picture, name) for name in outputs}
 
     return jax.vmap(one)(numbers)
 
 
-def stream(head, sampler, numbers, *, size, outputs) -> Iterator[tuple]:
+def stream(head, sampler, numbers, *, size, outputs, renderer=render) -> Iterator[tuple]:
     """Renders pictures in order.
 
     Args:
@@ -38,7 +38,8 @@ def stream(head, sampler, numbers, *, size, outputs) -> Iterator[tuple]:
             the same function, so that it compiles once.
         numbers: [N, K] int32, what to give to `sampler`.
         size: side of the pictures in pixels.
-        outputs: tuple of the fields of render.Rendering that are wanted; others cost no time.
+        outputs: tuple of the fields that are wanted; others cost no time.
+        renderer: `render.render`, or `render.draw` for people without background.
 
     Yields:
         scene.Scene and a dict of the outputs of one picture, as NumPy; image as uint8.
@@ -50,7 +51,12 @@ def stream(head, sampler, numbers, *, size, outputs) -> Iterator[tuple]:
         chosen = numbers[start : start + BATCH]
         padding = np.repeat(chosen[-1:], BATCH - len(chosen), 0)
         batch = _render_batch(
-            head, np.concatenate([chosen, padding]), sampler=sampler, size=size, outputs=outputs
+            head,
+            np.concatenate([chosen, padding]),
+            sampler=sampler,
+            renderer=renderer,
+            size=size,
+            outputs=outputs,
         )
         scenes, pictures = jax.tree.map(np.asarray, batch)
         if "image" in pictures:

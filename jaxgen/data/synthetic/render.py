@@ -25,9 +25,8 @@ from jaxgen.data.synthetic import (
 from jaxgen.data.synthetic.asset import HAIR
 from jaxgen.data.synthetic.background import background
 from jaxgen.data.synthetic.landmarks import landmarks
-from jaxgen.data.synthetic.shading import PARTS
+from jaxgen.data.synthetic.stored import PARTS
 
-__all__ = ["PARTS", "Drawing", "Rendering", "draw", "render"]
 SUPERSAMPLE = 2
 TOLERANCE = 0.08  # decimetres that may lie before a landmark that counts as visible
 

@@ -12,9 +12,8 @@ from jax import random
 
 from jaxgen.data.synthetic import asset, camera, hair, lighting, materials, texture
 from jaxgen.data.synthetic.materials import mix, smoothstep
+from jaxgen.data.synthetic.stored import PARTS
 
-PARTS = ("background", "skin", "brow", "eye", "nose", "upper_lip", "lower_lip", "mouth", "ear",
-         "neck", "hair", "cloth", "glasses")  # fmt: skip
 # Pattern tile of a person: coarse, middle and fine skin, strands of hair (texels along, across).
 PATTERNS = ((8.0, 8.0), (2.5, 2.5), (0.9, 0.9), (10.0, 0.4))
 
@@ -132,7 +131,7 @@ def at_pixels(head, scene, surface, triangle):
     hair_color = materials.to_linear(person.hair)
     curve = materials.brow_curve(head.marks)
     brow = materials.brow(person, x, y, z, curve, fine)
-    beard = surface.beard[..., 0] * (0.75 + 0.5 * fine) * smoothstep(0.4, 0.2, lip)
+    beard = surface.beard[..., 0] * (0.85 + 0.25 * fine + 0.15 * middle) * smoothstep(0.4, 0.2, lip)
     scalp = smoothstep(-4.0, 6.0, root + 7 * strand + 4 * middle) * (ear < 0.5)
     hat = scene.hat > 0
     lashes = materials.lash_line(x, y, z, materials.lid_curve(head.marks))
