@@ -30,9 +30,7 @@ def from_blocks(x: chex.Array) -> chex.Array:
 
 def pool_blocks(x: chex.Array) -> chex.Array:
     """2 x 2 max pooling with stride 2. Blocks [B, h, w, 4, C] -> [B, h, w, C]."""
-    return jnp.maximum(
-        jnp.maximum(x[..., 0, :], x[..., 1, :]), jnp.maximum(x[..., 2, :], x[..., 3, :])
-    )
+    return x.max(3)
 
 
 def conv_to_blocks(x: chex.Array, kernel: chex.Array) -> chex.Array:

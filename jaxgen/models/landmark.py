@@ -76,13 +76,12 @@ class LandmarkNet(nn.Module):
         for _ in range(self.depth - 1):
             x = mix(narrow, conv(wide, 5, x, skips.pop(), convolve=conv_upsampled))
             x = from_blocks(x)
-        x = conv(wide, 5, x, skips.pop(), convolve=conv_upsampled)
+        x = from_blocks(conv(wide, 5, x, skips.pop(), convolve=conv_upsampled))
 
         # Three layers between the landmarks of a pixel; the last is linear: logits can grow.
         x = mix(self.num_points, x)
         x = mix(self.num_points, x)
-        x = Conv1x1(self.num_points, dtype=self.dtype)(x)
-        return from_blocks(x).astype(jnp.float32)
+        return Conv1x1(self.num_points, dtype=self.dtype)(x).astype(jnp.float32)
 
 
 class PatchDiscriminator(nn.Module):

@@ -1,8 +1,8 @@
 """Building blocks of the networks, in forms that are fast on CPU as well as on accelerators.
 
-Activations are [B, H, W, C]; `blocks.py` holds the forms that work on blocks of pixels. Each
-fast form equals the textbook layer it stands for, value and gradient, with the same
-parameters; the tests hold them together.
+Activations are [B, H, W, C]; blocks.py holds the forms that work on blocks of pixels. Each fast
+form equals the textbook layer it stands for, value and gradient, with the same parameters; the
+tests hold them together.
 """
 
 from collections.abc import Callable
@@ -90,26 +90,27 @@ class Conv1x1(nn.Module):
         kernel = self.param("kernel", he_uniform, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         # Two axes: with four, XLA's weight gradient on CPU is slower.
-        rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
-        y = add_bias(rows @ kernel.astype(self.dtype), bias.astype(self.dtype))
-        return y.reshape(*x.shape[:-1], self.features)
+        rows = x.astype(self.dtype).reshape(-1, x.shape[-1]) @ kernel.astype(self.dtype)
+        return add_bias(rows.reshape(*x.shape[:-1], self.features), bias.astype(self.dtype))
 
 
 @jax.custom_vjp
-def add_bias(rows: chex.Array, bias: chex.Array) -> chex.Array:
-    """Adds a bias to each row. rows: [N, C]; bias: [C] -> [N, C].
+def add_bias(x: chex.Array, bias: chex.Array) -> chex.Array:
+    """Adds a bias to each pixel. x: [..., C]; bias: [C] -> [..., C].
 
-    Its gradient sums the rows as a product with ones, which uses every core where XLA's
-    reduction on CPU takes one.
+    Its gradient sums the pixels as a product with ones, which on CPU is three times faster
+    than XLA's sum over all axes but the last.
     """
-    return rows + bias
+    return x + bias
 
 
-def _sum_rows(_, grad):
-    return grad, jnp.ones(len(grad), grad.dtype) @ grad
+def _add_bias_backward(_, grad):
+    pixels = grad.reshape(-1, grad.shape[-1])
+    # Two rows of ones, because a product with one row is as slow as the sum.
+    return grad, (jnp.ones((2, len(pixels)), grad.dtype) @ pixels)[0]
 
 
-add_bias.defvjp(lambda rows, bias: (rows + bias, None), _sum_rows)
+add_bias.defvjp(lambda x, bias: (x + bias, None), _add_bias_backward)
 
 
 class ConvBlock(nn.Module):
@@ -141,7 +142,7 @@ class ConvBlock(nn.Module):
         x = self.convolve(*(each.astype(self.dtype) for each in inputs), kernel.astype(self.dtype))
         if self.norm == "none":
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            x = add_bias(x.reshape(-1, self.features), bias.astype(self.dtype)).reshape(x.shape)
+            x = add_bias(x, bias.astype(self.dtype))
         x = leaky_relu(normalize(self.norm, x, train=train, dtype=self.dtype))
         pixels = tuple(range(1, x.ndim - 1))
         return nn.Dropout(self.dropout, broadcast_dims=pixels, deterministic=not train)(x)
