@@ -81,13 +81,13 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.optimiser = optimiser(learning_rate=1e-2, weight_decay=1e-5, b1=0.9)
 
     config.train = ml_collections.ConfigDict()
-    config.train.steps = 1000
+    config.train.steps = 700
     config.train.batch_size = 16
     config.train.unlabelled_batch_size = 8
     config.train.ema_decay = 0.99
     config.train.log_every = 20
-    config.train.validate_every = 250
-    config.train.checkpoint_every = 250
+    config.train.validate_every = 350
+    config.train.checkpoint_every = 350
     config.train.tensorboard = True
 
     config.evaluate = ml_collections.ConfigDict()
