@@ -1,0 +1,130 @@
+"""Fair timing: every contestant in its own process, one run each a round, in turn.
+
+A busy minute of the machine then hits all alike, no library's threads or allocator disturb
+another, and ratios are taken round by round.
+"""
+
+import json
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+RECORDS = Path(__file__).parents[1] / "docs" / "results" / "speed.jsonl"
+
+
+def interleaved(
+    contestants: dict[str, tuple[Callable, dict]], *, rounds: int, warmup: int = 3
+) -> dict[str, list[float]]:
+    """Seconds of each contestant in each round.
+
+    Args:
+        contestants: name -> (factory, keyword arguments). The factory runs in the new process
+            and returns a function that returns when its work is done. It must be importable.
+        rounds: timed rounds.
+        warmup: untimed rounds before them, for compilation and caches.
+
+    Returns:
+        name -> [rounds] seconds.
+    """
+    context = multiprocessing.get_context("spawn")
+    workers = {}
+    for name, (factory, options) in contestants.items():
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(there, factory, options), daemon=True)
+        process.start()
+        workers[name] = (process, here)
+        here.recv()  # ready: no two contestants compile at once
+    seconds = {name: [] for name in contestants}
+    for turn in range(warmup + rounds):
+        for name, (_, pipe) in workers.items():
+            time.sleep(0.02)  # the threads of the one before may still be spinning
+            pipe.send("run")
+            took = pipe.recv()
+            if turn >= warmup:
+                seconds[name].append(took)
+    for process, _ in workers.values():
+        process.kill()
+    return seconds
+
+
+def _work(pipe, factory, options):
+    run = factory(**options)
+    run()
+    pipe.send("ready")
+    while True:
+        pipe.recv()
+        start = time.perf_counter()
+        run()
+        pipe.send(time.perf_counter() - start)
+
+
+def ratio(seconds: dict[str, list[float]], ours: str) -> tuple[float, str]:
+    """Speed of `ours` over the fastest of the others, and which that is.
+
+    Returns:
+        The median over the rounds of their seconds / our seconds: above 1, ours is faster.
+    """
+    fastest = min(set(seconds) - {ours}, key=lambda name: statistics.median(seconds[name]))
+    pairs = zip(seconds[fastest], seconds[ours], strict=True)
+    return statistics.median(peer / own for peer, own in pairs), fastest
+
+
+def report(title: str, seconds: dict[str, list[float]], *, ours: str, items: int) -> float:
+    """Prints medians, quartiles and items per second, fastest first, and returns the ratio."""
+    print(title)
+    for name, times in sorted(seconds.items(), key=lambda pair: statistics.median(pair[1])):
+        low, middle, high = statistics.quantiles(times, n=4)
+        print(
+            f"  {name:38s} {1e3 * middle:8.2f} ms ({1e3 * low:.2f} - {1e3 * high:.2f})"
+            f" {items / middle:9.1f} images/s"
+        )
+    value, fastest = ratio(seconds, ours)
+    print(f"  {ours} is {value:.2f} times as fast as {fastest}\n", flush=True)
+    return value
+
+
+def records(study: str, name: str, variant: str, seconds, *, ours: str, items: int) -> list[dict]:
+    """One record for each contestant's images per second and one for the ratio.
+
+    Args:
+        study: the benchmark.
+        name: of the step or kernel.
+        variant: batch, size and setting.
+        seconds: name -> seconds per round; the method is its first word.
+        ours: our name in `seconds`.
+        items: images a run.
+    """
+
+    def entry(method, detail, metric, value):
+        return {
+            "study": study,
+            "dataset": name,
+            "split": "",
+            "method": method,
+            "variant": ",".join(filter(None, (variant, detail))),
+            "seed": 0,
+            "steps": len(seconds[ours]),
+            "metric": metric,
+            "value": round(value, 4),
+            "command": " ".join(["python", "-m", f"benchmarks.{study}", *sys.argv[1:]]),
+        }
+
+    rows = []
+    for contestant, times in seconds.items():
+        method, _, detail = contestant.partition(" ")
+        rate = items / statistics.median(times)
+        rows.append(entry(method, detail, "images_per_second", rate))
+    value, fastest = ratio(seconds, ours)
+    rows.append(entry(ours, f"over {fastest}", "ratio", value))
+    return rows
+
+
+def append(rows: list[dict], path: Path = RECORDS) -> None:
+    """Adds one JSON line a record."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
