@@ -38,6 +38,7 @@ def compute(mean, triangles):
 
 
 def vertex_normals_of(mean, triangles):
+    """Area-weighted unit normals. mean: [V, 3]; triangles: [T, 3] -> [V, 3]."""
     a, b, c = (mean[triangles[:, k]] for k in range(3))
     face = np.cross(b - a, c - a)
     normal = np.zeros_like(mean)
@@ -47,7 +48,7 @@ def vertex_normals_of(mean, triangles):
 
 
 def _visible(mean, triangles, normal, direction):
-    """[V] bool: does the ray from each vertex along `direction` leave the head freely?"""
+    """Whether the ray from each vertex along `direction` leaves the head freely: [V] bool."""
     side = jnp.cross(
         jnp.where(jnp.abs(direction[1]) > 0.9, jnp.eye(3)[0], jnp.eye(3)[1]), direction
     )
