@@ -120,12 +120,12 @@ def _sprites(config, split, count):
     backs = [(config.seed, split, person, 1, 1) for person in range(0, count, 5)]
     drawn = generate.stream(
         asset.load_head(), person_of, numbers + backs, size=config.sprite_size,
-        outputs=("light", "alpha", "face_box"), renderer=render.draw,
+        renderer=render.draw,
     )  # fmt: skip
     sprites = [
         crowd.Sprite(
-            np.concatenate([out["light"], out["alpha"][..., None]], -1),
-            out["face_box"],
+            np.concatenate([out.light, out.alpha[..., None]], -1),
+            out.face_box,
             float(scene.angles[0]),
         )
         for scene, out in drawn

@@ -11,8 +11,6 @@ from PIL import Image
 from jaxgen.data.builders import images
 
 NUM_POINTS = 68
-# Of render.Rendering, stored with every face.
-LABELS = ("points", "visible", "box")
 
 
 def face_features(size: int, **more) -> tfds.features.FeaturesDict:
@@ -40,13 +38,15 @@ def face_example(scene, picture, *, group, name, subset, **more) -> dict:
 
     Args:
         scene: scene.Scene.
-        picture: outputs of the rendering, at least "image" and LABELS.
+        picture: render.Rendering, as NumPy.
         group: the person; name: the picture; subset: named part of a test set.
         more: further features.
     """
     return {
-        "image": images.encode(Image.fromarray(picture["image"])),
-        **{label: picture[label] for label in LABELS},
+        "image": images.encode(Image.fromarray(to_bytes(picture.image))),
+        "points": picture.points,
+        "visible": picture.visible,
+        "box": picture.box,
         "angles": scene.angles,
         "identity": scene.person.shape,
         "expression": scene.expression,
@@ -62,20 +62,23 @@ def pose_range(yaw: float) -> str:
     return ("frontal", "turned", "profile")[int(np.digitize(abs(yaw), [30, 60]))]
 
 
-def rendered(scene_of, numbers, *, size, outputs=()):
-    """Renders pictures on every core: (numbers, scene, outputs) in order.
+def to_bytes(image) -> np.ndarray:
+    """Image in [0, 1] as uint8."""
+    return np.round(image * 255).astype(np.uint8)
+
+
+def rendered(scene_of, numbers, *, size):
+    """Renders pictures on every core: (numbers, Scene, Rendering) in order.
 
     Args:
         scene_of: [K] int32 numbers of a picture -> scene.Scene; a function of a module.
         numbers: [N, K] whole numbers.
         size: side of the pictures.
-        outputs: further fields of render.Rendering besides "image" and LABELS.
     """
     # Rendering starts JAX: only here, because reading a prepared set does not need it.
     from jaxgen.data.synthetic import asset, generate
 
-    wanted = ("image", *LABELS, *outputs)
-    pictures = generate.stream(asset.load_head(), scene_of, numbers, size=size, outputs=wanted)
+    pictures = generate.stream(asset.load_head(), scene_of, numbers, size=size)
     for row, (scene, picture) in zip(numbers, pictures, strict=True):
         yield row, scene, picture
 

@@ -78,10 +78,7 @@ class SyntheticParts(tfds.core.GeneratorBasedBuilder):
             for person in range(config.people[split])
             for picture in range(config.pictures)
         ]
-        rendered = synthetic_examples.rendered(
-            scene_of, numbers, size=config.size, outputs=("parts",)
-        )
-        for row, scene, face in rendered:
+        for row, scene, face in synthetic_examples.rendered(scene_of, numbers, size=config.size):
             group = f"{split}/{row[2]:05d}"
             name = f"{group}_{row[3]:02d}"
             yield (
@@ -92,6 +89,6 @@ class SyntheticParts(tfds.core.GeneratorBasedBuilder):
                     group=group,
                     name=name,
                     subset=synthetic_examples.pose_range(scene.angles[0]),
-                    mask=Image.fromarray(face["parts"].astype(np.uint8)),
+                    mask=Image.fromarray(face.parts.astype(np.uint8)),
                 ),
             )

@@ -6,6 +6,7 @@ the image for occluders. Pixels are (x, y), centres at integers; colours are lin
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxgen.data.synthetic import materials
@@ -19,9 +20,28 @@ class Layer(NamedTuple):
     alpha: jnp.ndarray
 
 
-def over(layer, image):
-    """Composites a layer onto [S, S, 3]."""
-    return mix(image, layer.color, layer.alpha)
+def stack(layers):
+    """Layers in order, the last one on top, as one Layer of [N, ...]."""
+    return jax.tree.map(lambda *each: jnp.stack(each), *layers)
+
+
+def over(layers, light, alpha):
+    """Composites layers onto a premultiplied picture.
+
+    Args:
+        layers: Layer of [N, ...], see `stack`.
+        light: [S, S, 3]; alpha: [S, S].
+
+    Returns:
+        light and alpha.
+    """
+
+    # A loop, because XLA would otherwise repeat the shapes for every use of them.
+    def add(picture, layer):
+        light, alpha = picture
+        return (mix(light, layer.color, layer.alpha), layer.alpha + (1 - layer.alpha) * alpha), None
+
+    return jax.lax.scan(add, (light, alpha), layers)[0]
 
 
 def glasses(scene, marks, forward, lens, inverse_depth):
@@ -134,10 +154,6 @@ def occluder(scene, box, size):
 
 
 def hides(layers, points, limit=0.6):
-    """Which points lie under an opaque part of any layer. points: [N, 2] pixels -> [N] bool."""
-    hidden = False
-    for layer in layers:
-        last = len(layer.alpha) - 1
-        x, y = jnp.clip(jnp.round(points), 0, last).astype(jnp.int32).T
-        hidden = hidden | (layer.alpha[y, x] > limit)
-    return hidden
+    """Which points [N, 2] (pixels) lie under an opaque part of any layer: [N] bool."""
+    x, y = jnp.clip(jnp.round(points), 0, layers.alpha.shape[1] - 1).astype(jnp.int32).T
+    return (layers.alpha[:, y, x] > limit).any(0)

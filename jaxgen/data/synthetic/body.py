@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxgen.data.synthetic import camera
 
 # Height over which the neck hands the head's turn over to the shoulders (decimetres).
-SHOULDERS, JAW = -1.7, -0.75
+SHOULDERS, JAW = -1.7, -1.06
 
 
 def shape(head, identity, expression):

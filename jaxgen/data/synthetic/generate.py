@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.data.synthetic.render import render
@@ -19,17 +20,18 @@ BATCH = 8
 WORKERS = 2  # batches in flight: one compiled call keeps about one core busy
 
 
-@partial(jax.jit, static_argnames=("sampler", "renderer", "size", "outputs"))
-def _render_batch(head, numbers, *, sampler, renderer, size, outputs):
-    def one(number):
-        scene = sampler(number)
-        picture = renderer(head, scene, size=size)
-        return scene, {name: getattr(picture, name) for name in outputs}
-
-    return jax.vmap(one)(numbers)
+@partial(jax.jit, static_argnames="sampler")
+def _sample_batch(numbers, *, sampler):
+    # Explicit dtypes: samplers that differ in weak types would each compile the renderer anew.
+    return jax.tree.map(lambda x: jnp.asarray(x, x.dtype), jax.vmap(sampler)(numbers))
 
 
-def stream(head, sampler, numbers, *, size, outputs, renderer=render) -> Iterator[tuple]:
+@partial(jax.jit, static_argnames=("renderer", "size"))
+def _render_batch(head, scenes, *, renderer, size):
+    return jax.vmap(lambda scene: renderer(head, scene, size=size))(scenes)
+
+
+def stream(head, sampler, numbers, *, size, renderer=render) -> Iterator[tuple]:
     """Renders pictures in order.
 
     Args:
@@ -38,11 +40,10 @@ def stream(head, sampler, numbers, *, size, outputs, renderer=render) -> Iterato
             the same function, so that it compiles once.
         numbers: [N, K] int32, what to give to `sampler`.
         size: side of the pictures in pixels.
-        outputs: tuple of the fields that are wanted; others cost no time.
         renderer: `render.render`, or `render.draw` for people without background.
 
     Yields:
-        scene.Scene and a dict of the outputs of one picture, as NumPy; image as uint8.
+        scene.Scene and Rendering (or Drawing) of one picture, as NumPy.
     """
     numbers = np.asarray(numbers, np.int32)
     head = jax.device_put(head)
@@ -50,18 +51,9 @@ def stream(head, sampler, numbers, *, size, outputs, renderer=render) -> Iterato
     def run(start):
         chosen = numbers[start : start + BATCH]
         padding = np.repeat(chosen[-1:], BATCH - len(chosen), 0)
-        batch = _render_batch(
-            head,
-            np.concatenate([chosen, padding]),
-            sampler=sampler,
-            renderer=renderer,
-            size=size,
-            outputs=outputs,
-        )
-        scenes, pictures = jax.tree.map(np.asarray, batch)
-        if "image" in pictures:
-            pictures["image"] = np.round(pictures["image"] * 255).astype(np.uint8)
-        return len(chosen), scenes, pictures
+        scenes = _sample_batch(np.concatenate([chosen, padding]), sampler=sampler)
+        pictures = _render_batch(head, scenes, renderer=renderer, size=size)
+        return len(chosen), *jax.tree.map(np.asarray, (scenes, pictures))
 
     starts = iter(range(0, len(numbers), BATCH))
     with ThreadPoolExecutor(WORKERS) as pool:

@@ -122,19 +122,18 @@ def draw(head, scene, *, size):
     forward = camera.to_camera(camera.rotation_matrix(scene.angles)[:, 2], 0.0)
     panes, rims = accessories.glasses(scene, marks, forward, lens, inverse_depth)
     thing = accessories.occluder(scene, box, size)
-    for layer in (panes, rims, thing):
-        light = accessories.over(layer, light)
-        alpha = layer.alpha + (1 - layer.alpha) * alpha
-    parts = jnp.where((rims.alpha > 0.5) | (panes.alpha > 0.6), PARTS.index("glasses"), parts)
-    parts = jnp.where(thing.alpha > 0.5, PARTS.index("background"), parts)
+    layers = accessories.stack([panes, rims, thing])
+    light, alpha = accessories.over(layers, light, alpha)
+    pane, rim, cover = layers.alpha
+    parts = jnp.where((rim > 0.5) | (pane > 0.6), PARTS.index("glasses"), parts)
+    parts = jnp.where(cover > 0.5, PARTS.index("background"), parts)
     face = pixels[: len(head.mean)]
     on_face = head.face[:, None]
     return Drawing(
         light=light,
         alpha=alpha,
         points=points,
-        visible=visible(points, marks, inverse_depth)
-        & ~accessories.hides((panes, rims, thing), points),
+        visible=visible(points, marks, inverse_depth) & ~accessories.hides(layers, points),
         box=box,
         face_box=jnp.concatenate(
             [jnp.where(on_face, face, jnp.inf).min(0), jnp.where(on_face, face, -jnp.inf).max(0)]
@@ -234,8 +233,9 @@ def visible(points, marks, inverse_depth):
     offset = jnp.arange(-1, 2)
     x = jnp.clip(place[..., 0] + offset[None, None, :], 0, size - 1)
     y = jnp.clip(place[..., 1] + offset[None, :, None], 0, size - 1)
-    # The farthest surface around: a point on an outline has background beside it.
-    behind = inverse_depth[y, x].min((1, 2))
+    around = inverse_depth[y, x]
+    # The jaw lies on an outline: there the farthest surface around counts.
+    behind = jnp.where(jnp.arange(len(points)) < 17, around.min((1, 2)), around[:, 1, 1])
     free = 1 / marks[:, 2] + TOLERANCE / marks[:, 2] ** 2 >= behind
     inside = ((points > -0.5) & (points < size - 0.5)).all(1)
     return free & inside

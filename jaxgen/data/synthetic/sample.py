@@ -37,7 +37,7 @@ def sample_person(key):
         freckles=jnp.maximum(dice.uniform(low=-1.0), 0),
         wear=dice.uniform(),
         lips=dice.uniform() ** 2,
-        brow=jnp.clip(0.5 * dice.normal((3,)), -1, 1),
+        brow=jnp.clip(0.5 * dice.normal((2,)), -1, 1),
         beard=dice.chance(0.3) * dice.uniform((3,)) ** 1.5,
         hair=hair,
         iris=iris,

@@ -20,7 +20,7 @@ class Person(NamedTuple):
         freckles: [] in [0, 1], strength of small spots.
         wear: [] in [0, 1], coarseness of the skin.
         lips: [] in [0, 1], from pale to painted.
-        brow: [3] thickness, density, height shift (each about 0, 1 is much).
+        brow: [2] thickness and density (each about 0, 1 is much).
         beard: [3] in [0, 1], strength on moustache, chin and jaw.
         hair: [3] colour.
         iris: [3] colour.

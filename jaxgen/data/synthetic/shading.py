@@ -196,12 +196,13 @@ def _parts(head, surface, material, brow, scalp, cloth):
         (widen > 0) & (y > marks[33, 1] - 0.03) & (z > 0.6)
     )
     parts = jnp.full(y.shape, PARTS.index("skin"))
+    inside = (material == asset.MOUTH) | (material == asset.TEETH) | (material == asset.TONGUE)
     for name, where in (
         ("neck", (y < marks[8, 1] - 0.02) & (z < 0.5) | (y < marks[8, 1] - 0.08)),
         ("nose", nose), ("ear", ear), ("upper_lip", lip & ~lower), ("lower_lip", lip & lower),
         ("brow", brow > 0.4), ("hair", (scalp > 0.5) | (material == asset.HAIR)),
         ("eye", material == asset.EYE), ("cloth", cloth),
-        ("mouth", (material == asset.MOUTH) | (material == asset.TEETH) | (material == asset.TONGUE)),
+        ("mouth", inside),
     ):  # fmt: skip
         parts = jnp.where(where, PARTS.index(name), parts)
     return parts
