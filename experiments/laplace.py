@@ -18,14 +18,12 @@ flags.DEFINE_string("boxes", "", "predict: CSV or JSON of face boxes; else faces
 
 def train(config, workdir):
     """Trains to config.train.steps, or on from the newest checkpoint, and evaluates."""
-    from jaxgen import host_memory
     from jaxgen.tasks import laplace, laplace_data, laplace_evaluation
     from jaxgen.training import loop, mesh
     from jaxgen.training.checkpoint import Checkpoints
     from jaxgen.training.state import run_key
     from jaxgen.training.workdir import enable_compilation_cache
 
-    host_memory.keep_freed()
     enable_compilation_cache()
     devices = mesh.data_mesh()
     mesh.check_divisible(devices, **command_line.batch_sizes(config))

@@ -144,8 +144,28 @@ class ConvBlock(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             x = add_bias(x, bias.astype(self.dtype))
         x = leaky_relu(normalize(self.norm, x, train=train, dtype=self.dtype))
-        pixels = tuple(range(1, x.ndim - 1))
-        return nn.Dropout(self.dropout, broadcast_dims=pixels, deterministic=not train)(x)
+        if train and self.dropout:
+            x = drop_channels(self.make_rng("dropout"), x, rate=self.dropout)
+        return x
+
+
+def drop_channels(key: chex.PRNGKey, x: chex.Array, *, rate: float) -> chex.Array:
+    """Sets a random share of the channels of each image to 0 and scales the others up.
+
+    Equal to `nn.Dropout` with the pixels as broadcast dimensions, but one factor per image and
+    channel instead of a mask of the whole map.
+
+    Args:
+        key: PRNG key.
+        x: [B, ..., C].
+        rate: share that is dropped, in [0, 1).
+
+    Returns:
+        [B, ..., C].
+    """
+    shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+    kept = jax.random.bernoulli(key, 1 - rate, shape)
+    return x * (kept / (1 - rate)).astype(x.dtype)
 
 
 def normalize(norm: Norm, x: chex.Array, *, train: bool, dtype=jnp.float32) -> chex.Array:
