@@ -9,9 +9,9 @@ counts of the paper (1,872,428 for 68 landmarks down to 17,408 at width 1/16).
 
 import chex
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
+from jaxgen.kernels.noise import fast_normal
 from jaxgen.models.blocks import (
     conv_to_blocks,
     conv_upsampled,
@@ -19,7 +19,14 @@ from jaxgen.models.blocks import (
     pool_blocks,
     to_blocks,
 )
-from jaxgen.models.layers import Conv1x1, ConvBlock, Norm, he_uniform, leaky_relu, normalize
+from jaxgen.models.layers import (
+    Conv1x1,
+    ConvBlock,
+    Norm,
+    conv_halving,
+    conv_shrinking,
+    leaky_relu,
+)
 from jaxgen.models.layers import conv as plain_conv
 
 
@@ -121,26 +128,18 @@ class PatchDiscriminator(nn.Module):
         check_size(images, self.depth)
         first, _ = channels(self.width)
 
-        def conv(features, stride, x, *, norm):
+        def conv(features, x, convolve, **options):
             if train and self.noise:
-                x += self.noise * jax.random.normal(self.make_rng("noise"), x.shape, x.dtype)
-            x = nn.Conv(
-                features,
-                (4, 4),
-                strides=stride,
-                padding=1,
-                use_bias=norm == "none",
-                kernel_init=he_uniform,
-                dtype=self.dtype,
-            )(x)
-            return normalize(norm, x, train=train, dtype=self.dtype)
+                x += self.noise * fast_normal(self.make_rng("noise"), x.shape).astype(x.dtype)
+            block = ConvBlock(features, 4, convolve=convolve, dtype=self.dtype, **options)
+            return block(x, train=train)
 
         x = jnp.concatenate([images, heatmaps], -1)
         for level in range(self.depth):
             norm = self.norm if level else "none"
-            x = leaky_relu(conv(first * 2 ** min(level, 3), 2, x, norm=norm))
-        x = leaky_relu(conv(x.shape[-1], 1, x, norm=self.norm))
-        return conv(1, 1, x, norm="none").astype(jnp.float32)
+            x = conv(first * 2 ** min(level, 3), x, conv_halving, norm=norm)
+        x = conv(x.shape[-1], x, conv_shrinking, norm=self.norm)
+        return conv(1, x, conv_shrinking, rectify=False).astype(jnp.float32)
 
 
 def channels(width: float) -> tuple[int, int]:

@@ -34,8 +34,50 @@ def conv(x: chex.Array, kernel: chex.Array) -> chex.Array:
     Returns:
         [B, H, W, D].
     """
+    return _convolve(x, kernel, 1, "SAME")
+
+
+@jax.custom_vjp
+def conv_halving(x: chex.Array, kernel: chex.Array) -> chex.Array:
+    """4 x 4 convolution with stride 2 and one pixel of zeros around, as `nn.Conv` computes it.
+
+    On CPU the gradient of a strided convolution is slow. It is taken instead of the equal
+    2 x 2 convolution without stride over blocks of 2 x 2 pixels, which is up to five times
+    faster with many channels.
+
+    Args:
+        x: [B, H, W, C], H and W even.
+        kernel: [4, 4, C, D].
+
+    Returns:
+        [B, H / 2, W / 2, D].
+    """
+    return _convolve(x, kernel, 2, ((1, 1), (1, 1)))
+
+
+def _conv_halving_in_blocks(x, kernel):
+    b, h, w, c = x.shape
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    x = x.reshape(b, h // 2 + 1, 2, w // 2 + 1, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    x = x.reshape(b, h // 2 + 1, w // 2 + 1, 4 * c)
+    kernel = kernel.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5)
+    return _convolve(x, kernel.reshape(2, 2, 4 * c, -1), 1, "VALID")
+
+
+conv_halving.defvjp(
+    lambda x, kernel: (conv_halving(x, kernel), (x, kernel)),
+    lambda inputs, grad: jax.vjp(_conv_halving_in_blocks, *inputs)[1](grad),
+)
+
+
+def conv_shrinking(x: chex.Array, kernel: chex.Array) -> chex.Array:
+    """4 x 4 convolution with one pixel of zeros around. [B, H, W, C] -> [B, H - 1, W - 1, D]."""
+    return _convolve(x, kernel, 1, ((1, 1), (1, 1)))
+
+
+def _convolve(x, kernel, stride, padding):
     return lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
@@ -118,12 +160,14 @@ class ConvBlock(nn.Module):
 
     Attributes:
         features: channels out.
-        size: side of the square kernel, odd.
+        size: side of the square kernel.
         norm: "none", or "batch" for batch normalisation (statistics of the whole batch, kept
             in the collection "batch_stats"; replaces the bias).
         dropout: share of channels set to 0 per image while training, from the rng "dropout".
             Whole channels, because neighbouring pixels would give a dropped one away.
-        convolve: how, with a kernel [size, size, C, features]: `conv` or a form of blocks.py.
+        convolve: how, with a kernel [size, size, C, features]: `conv`, another function of this
+            file or of blocks.py.
+        rectify: False leaves the leaky ReLU out, for a last layer.
         dtype: of the computation; parameters stay float32.
     """
 
@@ -132,6 +176,7 @@ class ConvBlock(nn.Module):
     norm: Norm = "none"
     dropout: float = 0.0
     convolve: Callable = conv
+    rectify: bool = True
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -143,7 +188,9 @@ class ConvBlock(nn.Module):
         if self.norm == "none":
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             x = add_bias(x, bias.astype(self.dtype))
-        x = leaky_relu(normalize(self.norm, x, train=train, dtype=self.dtype))
+        x = normalize(self.norm, x, train=train, dtype=self.dtype)
+        if self.rectify:
+            x = leaky_relu(x)
         if train and self.dropout:
             x = drop_channels(self.make_rng("dropout"), x, rate=self.dropout)
         return x

@@ -6,7 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.models.layers import Conv1x1, ConvBlock, leaky_relu, max_pool, upsample
+from jaxgen.models.layers import (
+    Conv1x1,
+    ConvBlock,
+    conv_halving,
+    conv_shrinking,
+    leaky_relu,
+    max_pool,
+    upsample,
+)
 
 
 def random(*shape, seed=0):
@@ -46,6 +54,19 @@ def test_max_pool_refuses_odd_sizes():
 def test_upsample_equals_image_resize():
     x = random(2, 3, 4, 5)
     assert_same_with_gradient(upsample, lambda x: jax.image.resize(x, (2, 6, 8, 5), "nearest"), x)
+
+
+@pytest.mark.parametrize(
+    "convolve, stride, shape", [(conv_halving, 2, (6, 8)), (conv_shrinking, 1, (5, 4))]
+)
+def test_convolutions_of_the_discriminator_equal_flax(convolve, stride, shape):
+    x, kernel = random(2, *shape, 3), random(4, 4, 3, 5, seed=1)
+
+    def plain(x, kernel):
+        layer = nn.Conv(5, (4, 4), strides=stride, padding=1, use_bias=False)
+        return layer.apply({"params": {"kernel": kernel}}, x)
+
+    assert_same_with_gradient(convolve, plain, x, kernel)
 
 
 def test_conv1x1_equals_a_flax_convolution():
