@@ -40,7 +40,11 @@ def main(argv=None):
         ):  # fmt: skip
             path = args.out / f"synthetic_{name}.png"
             # 256 dithered colours keep the files small.
-            figure(folder).convert("P", palette=Image.Palette.ADAPTIVE).save(path, optimize=True)
+            picture = figure(folder)
+            palette = picture.quantize(256)
+            picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(
+                path, optimize=True
+            )
             print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 

@@ -36,7 +36,7 @@ def hairline(style, hat, angles, *, painted=False):
     line += front * jnp.where(fringe > 0.7, -60 * (fringe - 0.7), 16 * height**2 - 4)
     line += jnp.where(height > 0.85, 30 * front * (height - 0.85) / 0.15, 0.0)  # receding
     long = smoothstep(0.5, 0.62, length)
-    side = smoothstep(52.0, 75.0, jnp.abs(azimuth))
+    side = smoothstep(64.0, 92.0, jnp.abs(azimuth))
     line = line - 70 * long * side * (not painted)
     band = (
         22

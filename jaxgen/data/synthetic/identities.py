@@ -34,8 +34,8 @@ LEFT_OUT = re.compile(
 # show them, where the base mesh has small eyes, a narrow mouth and a heavy jaw.
 CENTRES = {
     "eye-scale-decr-incr": 0.35, "eye-trans-in-out": 0.3, "eye-trans-down-up": -0.25,
-    "mouth-scale-horiz-decr-incr": 0.3, "mouth-upperlip-height-decr-incr": -0.5,
-    "head-oval": 0.25, "chin-height-decr-incr": -0.15,
+    "mouth-scale-horiz-decr-incr": 0.3, "mouth-upperlip-height-decr-incr": -0.65,
+    "head-oval": 0.4, "chin-triangle": 0.25, "chin-height-decr-incr": -0.15,
 }  # fmt: skip
 
 

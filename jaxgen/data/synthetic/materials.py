@@ -101,10 +101,10 @@ def brow(person, x, y, z, curve, hairs):
     x = jnp.abs(x)
     line = curve[0] + x * (curve[1] + x * curve[2])
     along = (x - curve[3]) / (curve[4] - curve[3])
-    thickness = (0.085 + 0.03 * person.brow[0]) * (1.05 - 0.7 * jnp.clip(along, 0, 1) ** 2)
+    thickness = (0.095 + 0.035 * person.brow[0]) * (1.05 - 0.6 * jnp.clip(along, 0, 1) ** 2)
     below = (line + 0.015 - y) / thickness  # 0 at the upper edge, 1 at the lower
     across = smoothstep(-0.15, 0.25, below) * smoothstep(1.2, 0.7, below)
-    ends = smoothstep(-0.16, 0.04, along) * smoothstep(1.2, 0.97, along)
+    ends = smoothstep(-0.16, 0.04, along) * smoothstep(1.14, 0.97, along)
     density = 0.8 + 0.2 * person.brow[1]
     return jnp.clip(across * ends * (density + 0.3 * hairs), 0, 1) * (z > 0.3)
 

@@ -115,7 +115,7 @@ def _eye(vertices, triangles, fields):
 def _outer_lip(vertices, triangles, fields):
     """Corner, upper and lower edge of the red of the lips, to the middle."""
     hits, x, _ = surface.survey(vertices, triangles, centre=(0, -0.46), width=0.7, step=0.001)
-    red = ((fields["lip"][hits.corners] * hits.weights).sum(-1) > 0.6) & hits.hit
+    red = ((fields["lip"][hits.corners] * hits.weights).sum(-1) > 0.65) & hits.hit
     columns = np.flatnonzero(red.any(0))
     left, width = columns[0] + 8, -2 * x[columns[0] + 8] / 0.001
 
@@ -126,9 +126,10 @@ def _outer_lip(vertices, triangles, fields):
     corner = hits.at(int(np.mean(rows_of(left))), left)
     upper = [int(round(left + share * width)) for share in UPPER_LIP]
     lower = [int(round(left + share * width)) for share in LOWER_LIP]
+    dip = [0, 0, 12]  # the bow of the lip is lower in the middle than the paint, in rows
     return [
         corner,
-        *(hits.at(rows_of(c)[0], c) for c in upper),
+        *(hits.at(rows_of(c)[0] + d, c) for c, d in zip(upper, dip, strict=True)),
         *(hits.at(rows_of(c)[1], c) for c in lower),
     ]
 

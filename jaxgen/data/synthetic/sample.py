@@ -34,7 +34,7 @@ def sample_person(key):
         tone=tone,
         warmth=0.5 * dice.normal(),
         flush=dice.uniform(),
-        freckles=jnp.maximum(dice.uniform(low=-1.0), 0),
+        freckles=jnp.maximum(dice.uniform(low=-3.0), 0),
         wear=dice.uniform(),
         lips=dice.uniform() ** 2,
         brow=jnp.clip(0.5 * dice.normal((2,)), -1, 1),

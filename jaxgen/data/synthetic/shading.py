@@ -71,6 +71,10 @@ def at_vertices(head, scene, normal):
     free = jnp.maximum(lighting.irradiance(light, normal @ rotation), 0)
     # What the mean head shadows stays dark; elsewhere the true normal decides.
     skin_light = jnp.sqrt(shadowed * (0.5 * shadowed + 0.5 * free[:skins]))
+    # Hair and hats throw a soft shadow on the skin below them.
+    overhang = hair.hairline(person.style, scene.hat, head.skull_angles)
+    thick = jnp.where(scene.hat > 0, 1.0, smoothstep(0.06, 0.3, person.style[0]))
+    skin_light *= 1 - 0.45 * (thick * smoothstep(-16.0, 2.0, overhang))[:, None]
     # Hair shadows itself: less light towards the roots and low down.
     hair_light = free[skins:] * (0.75 - 0.3 * head.hair_drop[:, None])
 
@@ -150,7 +154,7 @@ def at_pixels(head, scene, surface, triangle):
         (is_cloth, cloth),
         (material == asset.EYE, materials.eyeball(person, direction, scene.gaze, fine)),
         (material == asset.MOUTH, jnp.array([0.22, 0.05, 0.05])),
-        (material == asset.TEETH, jnp.array([0.72, 0.68, 0.58])),
+        (material == asset.TEETH, jnp.array([0.95, 0.88, 0.74])),
         (material == asset.TONGUE, jnp.array([0.42, 0.15, 0.14])),
         (is_hair & ~hat, hair_color * strands),
         (is_hair & hat, knit),
@@ -170,12 +174,12 @@ def _shine(scene, surface, material, cover, matt):
     # Places that hardly see the sky show no lamps either.
     openness = jnp.minimum(surface.light.mean(-1) * 2, 1)
     is_eye, is_hair = material == asset.EYE, material == asset.HAIR
-    skin = 0.06 * (1 - 0.7 * cover) * ~is_eye * ~matt * (1 - 0.5 * is_hair)
+    skin = 0.085 * (1 - 0.7 * cover) * ~is_eye * ~matt * (1 - 0.5 * is_hair)
     total = 0.0
     for direction, color in zip(scene.lamps, scene.lamp_colors, strict=True):
         half = direction + jnp.array([0.0, 0, 1])  # the camera looks along -z
         half = half / jnp.linalg.norm(half)
-        broad = lighting.highlight(normal, half, sharpness=14.0) * skin
+        broad = lighting.highlight(normal, half, sharpness=18.0) * skin
         sharp = lighting.highlight(normal, half, sharpness=250.0) * is_eye * 0.8
         total += ((broad + sharp) * openness)[..., None] * color
     return total
