@@ -148,7 +148,7 @@ def person_of(numbers):
     turned = scene.angles + jnp.array([180.0, 0, 0]) * (numbers[4] > 0)
     return scene._replace(
         fill=jnp.float32(0.42),
-        shift=jnp.array([0.0, -0.05]),
+        shift=jnp.array([0.0, 0.04]),
         angles=turned,
         follow=jnp.where(numbers[4] > 0, 1.0, scene.follow),
     )

@@ -14,7 +14,7 @@ from jaxgen.data.synthetic import surface
 TRACK = 24  # samples of a jaw track
 # Fan of jaw tracks, image's left half: direction around the face (degrees, 0 = sideways, 90 =
 # down), where the track starts and ends (degrees of turn towards the front).
-FAN = np.array([-34.0, -21, -8, 8, 24, 39.5, 55.5, 72.5, 90])
+FAN = np.array([-32.0, -20, -8, 8, 24, 39.5, 55.5, 72.5, 90])
 START = np.array([0.0, 2, 2, 2, 4, 14, 26, 34, 38])
 END = 78.0
 FAN_CENTRE = np.array([0.0, -0.29, 0.12])
