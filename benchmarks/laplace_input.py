@@ -1,113 +1,125 @@
-"""Images per second of the LaplaceKL input pipeline, next to nothing else.
+"""Images per second of the input pipeline, stage by stage, beside the training step it feeds.
 
     python -m benchmarks.laplace_input
-    python -m benchmarks.laplace_input --sets=synthetic_faces,helen --manual_dir=DIR  # 300-W files
+    python -m benchmarks.laplace_input --set=helen --manual_dir=/path/to/300w --record
 
-The stages add up: reading a record and decoding its image, the crop, the changes of appearance,
-and all of it through Grain with batches. "cpu" is processor time per image over all threads: what
-the pipeline takes away from a training step that computes on the same cores.
+Needs the prepared data set of the default config (`python -m experiments.laplace` makes it), or
+the official files. The step is the default config's without its discriminator, the fastest that
+the pipeline has to feed.
 """
 
-import sys
-import time
+import argparse
+import statistics
 
 import numpy as np
-from absl import app, flags
 
 from benchmarks import timing
-from jaxgen.data import augment, crop, flip_pairs, pipeline, sources
 
-_SETS = flags.DEFINE_list("sets", ["synthetic_faces"], "Of synthetic_faces and helen.")
-_MANUAL_DIR = flags.DEFINE_string("manual_dir", "", "Folder that holds helen/trainset.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "Prepared sets; '' is TFDS's default.")
-_SIZE = flags.DEFINE_integer("size", 80, "Side of the crop in pixels.")
-_BATCH = flags.DEFINE_integer("batch", 16, "Images per batch.")
-_THREADS = flags.DEFINE_integer("threads", 2, "Threads that read ahead.")
-_WORKERS = flags.DEFINE_integer("workers", 0, "Processes that read ahead, beside the threads.")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds.")
-_OUTPUT = flags.DEFINE_string("output", "", "JSON lines file to add the records to.")
-
-MARGIN = 1.3
-IMAGES = 960  # per round and stage; many, since streams read a few batches ahead
-SETTINGS = augment.Settings(
-    rotation=20, scale=0.15, shift=0.06, flip=0.5, colour=0.3, blur=0.1, noise=8, grey=0.1,
-    occlusion=0.2,
-)  # fmt: skip
-CONFIGS = {
+IMAGES = 480  # a round of each stage: many, since streams read a few batches ahead
+STAGES = ("read and decode", "crop", "change appearance", "batches", "batches cached")
+STEP = "jaxgen training step"
+SETS = {
     "synthetic_faces": {"name": "synthetic_faces"},
     "helen": {"name": "w300", "train_split": "helen_train"},
 }
 
 
-def main(_):
-    for name in _SETS.value:
-        config = CONFIGS[name] | {"data_dir": _DATA_DIR.value, "manual_dir": _MANUAL_DIR.value}
-        processor = {}
-        stages = contestants(config, processor)
-        seconds = timing.interleaved(stages, rounds=_ROUNDS.value, warmup=1)
-        print(f"{name}, {_SIZE.value} px, batches of {_BATCH.value}")
-        print(timing.table(seconds, IMAGES))
-        for stage, cpu in processor.items():
-            print(f"{stage:24s} {1e3 * np.median(cpu) / IMAGES:9.3f} ms cpu per image")
-        if _OUTPUT.value:
-            timing.append_records(_OUTPUT.value, records(name, seconds))
+def input_stage(*, stage, data, size, batch, threads):
+    """One stage over IMAGES images."""
+    from jaxgen.data import augment, crop, flip_pairs, pipeline, sources
 
-
-def contestants(config, processor):
-    """Stage -> function that handles `IMAGES` images; `processor` collects its cpu seconds."""
-    plain = sources.open_source(config, "train")
-    cached = sources.open_source({**config, "cache": True}, "train")
-    options = {
-        "batch_size": _BATCH.value, "size": _SIZE.value, "margin": MARGIN, "seed": 0,
-        "augment": SETTINGS, "flip_order": flip_pairs.for_points(cached.num_points),
-        "num_threads": _THREADS.value, "num_workers": _WORKERS.value,
-    }  # fmt: skip
-    streams = {
-        "batches": pipeline.labelled_batches(plain, **options),
-        "batches, cached": pipeline.labelled_batches(cached, **options),
-    }
+    config = default_config()
+    settings = augment.settings_from(config.augment)
+    source = sources.open_source(data | {"cache": stage.endswith("cached")}, "train")
     rng = np.random.default_rng(0)
-    order = rng.integers(0, len(plain), IMAGES)
-    example = cached[0]
-    matrix = crop.crop_matrix(example["box"], size=_SIZE.value, margin=MARGIN, rotation=10)
-    small = crop.crop_image(example["image"], matrix, _SIZE.value)
-    stages = {
-        "read and decode": lambda: [plain[i] for i in order],
-        "crop": lambda: [
-            crop.crop_image(example["image"], matrix, _SIZE.value) for _ in range(IMAGES)
-        ],
-        "change appearance": lambda: [
-            augment.change_appearance(rng, SETTINGS, small) for _ in range(IMAGES)
-        ],
-        **{name: lambda s=s: take(s, IMAGES // _BATCH.value) for name, s in streams.items()},
-    }
-
-    def timed(name, run):
-        start = time.process_time()
-        run()
-        processor.setdefault(name, []).append(time.process_time() - start)
-
-    return {name: lambda n=name, r=run: timed(n, r) for name, run in stages.items()}
-
-
-def take(stream, batches):
-    for _ in range(batches):
-        next(stream)
+    if stage == "read and decode":
+        order = rng.integers(0, len(source), IMAGES)
+        return lambda: [source[row] for row in order]
+    example = source[0]
+    matrix = crop.crop_matrix(example["box"], size=size, margin=config.data.margin, rotation=10)
+    if stage == "crop":
+        return lambda: [crop.crop_image(example["image"], matrix, size) for _ in range(IMAGES)]
+    if stage == "change appearance":
+        small = crop.crop_image(example["image"], matrix, size)
+        return lambda: [augment.change_appearance(rng, settings, small) for _ in range(IMAGES)]
+    stream = pipeline.labelled_batches(
+        source,
+        batch_size=batch,
+        size=size,
+        margin=config.data.margin,
+        seed=0,
+        augment=settings,
+        flip_order=flip_pairs.for_points(source.num_points),
+        num_threads=threads,
+    )
+    return lambda: [next(stream) for _ in range(IMAGES // batch)]
 
 
-def records(data_set, seconds):
-    """One record a stage, in the form of docs/results/speed.jsonl."""
-    return [
-        {
-            "study": "laplace_input", "dataset": data_set, "split": "train", "method": "jaxgen",
-            "variant": f"{stage}, size={_SIZE.value}, batch={_BATCH.value}", "seed": 0,
-            "steps": len(times), "metric": "images_per_second",
-            "value": IMAGES / float(np.median(times)),
-            "command": " ".join(["python -m benchmarks.laplace_input", *sys.argv[1:]]),
-        }
-        for stage, times in seconds.items()
-    ]  # fmt: skip
+def training_step(*, size, batch):
+    """Training steps over IMAGES images."""
+    from jaxgen import host_memory
+
+    host_memory.keep_freed()
+    from functools import partial
+
+    import jax
+
+    from jaxgen.tasks import laplace
+    from jaxgen.training.state import run_key
+
+    config = default_config()
+    config.adversarial.weight = 0.0
+    config.data.crop_size = size
+    rng = np.random.default_rng(0)
+    count = config.model.num_points
+    images = rng.integers(0, 256, (batch, size, size, 3), np.uint8)
+    points = rng.uniform(5, size - 5, (batch, count, 2)).astype(np.float32)
+    labelled = dict(image=images, points=points, mask=np.ones((batch, count), bool))
+    step = jax.jit(partial(laplace.train_step, config), donate_argnums=0)
+    state = jax.jit(partial(laplace.init_state, config))(run_key(0))
+
+    def run():
+        nonlocal state
+        for _ in range(IMAGES // batch):
+            state, metrics = step(state, {"labelled": labelled})
+        jax.block_until_ready(metrics)
+
+    return run
+
+
+def default_config():
+    """The config of `python -m experiments.laplace`."""
+    from experiments.configs.laplace import default
+
+    return default.get_config()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--set", choices=list(SETS), default="synthetic_faces")
+    parser.add_argument("--manual_dir", default="", help="folder of the official files")
+    parser.add_argument("--data_dir", default="", help="prepared sets; default: TFDS's")
+    parser.add_argument("--size", type=int, default=80, help="side of the crop in pixels")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2, help="that read ahead")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--record", action="store_true", help="append to docs/results/speed.jsonl")
+    args = parser.parse_args()
+    data = SETS[args.set] | {"data_dir": args.data_dir, "manual_dir": args.manual_dir}
+    shape = dict(size=args.size, batch=args.batch)
+    reading = dict(data=data, threads=args.threads, **shape)
+    contestants = {f"jaxgen {s}": (input_stage, dict(stage=s, **reading)) for s in STAGES}
+    contestants[STEP] = (training_step, shape)
+    seconds = timing.interleaved(contestants, rounds=args.rounds, warmup=1)
+    facts = dict(ours="jaxgen batches cached", items=IMAGES)
+    name, variant = f"laplace_input {args.set}", f"batch={args.batch},size={args.size}"
+    compared = {key: seconds.pop(key) for key in (facts["ours"], STEP)}
+    timing.report(f"{name} {variant}", compared, **facts)
+    for stage, times in seconds.items():
+        print(f"  {stage:38s} {IMAGES / statistics.median(times):9.1f} images/s")
+    if args.record:
+        timing.append(timing.records("laplace_input", name, variant, compared, **facts))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

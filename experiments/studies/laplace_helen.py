@@ -3,9 +3,9 @@
     export JAXGEN_DATA=...                    # 300w/helen, faces_unlabelled
     nice python -m experiments.studies.laplace_helen [--only=SUBSTRING] [--workdirs=DIR]
 
-One budget for every run, chosen on validation faces; HELEN test is read once a run, at its
-end. Stop it at any time and start it again. Records: docs/results/laplace.jsonl; the table:
-python -m experiments.studies.laplace_tables.
+One budget for every run. Each loss first gets its own learning rate, chosen on validation
+faces; HELEN test is read once a run, at its end. Stop it at any time and start it again.
+Records: docs/results/laplace.jsonl; the table: python -m experiments.studies.tables laplace.
 """
 
 import os
@@ -18,6 +18,7 @@ from experiments.studies import records
 STUDY, TUNING = "laplace_helen", "laplace_helen_learning_rate"
 CONFIG = "experiments/configs/laplace/helen.py"
 STEPS, SEEDS = 2000, (0, 1, 2)
+LOSSES, RATES = ("soft_argmax_l2", "gaussian_kl", "laplace_kl"), (1e-3, 3e-3, 1e-2, 3e-2)
 METRICS = (
     "nme_inter_ocular",
     "auc_0.08",
@@ -32,7 +33,7 @@ _ONLY = flags.DEFINE_string("only", "", "Run only jobs whose study/name holds th
 _WORKDIRS = flags.DEFINE_string("workdirs", "runs/studies", "Folder of all runs.")
 
 
-def job(method: str, width: str, seed: int, *, labels: float = 1.0, steps: int = STEPS):
+def job(method: str, width: str, seed: int, *, labels: float = 1.0, steps: int = STEPS, rate=None):
     """One run: a loss, with or without the discriminator, at one width and label fraction."""
     loss = method.removesuffix("_adversarial")
     variant = ":adversarial" if method.endswith("_adversarial") else ""
@@ -50,8 +51,31 @@ def job(method: str, width: str, seed: int, *, labels: float = 1.0, steps: int =
             f"--config.model.width={WIDTHS[width]}",
             f"--config.data.label_fraction={labels}",
             f"--config.data.label_seed={seed}",
+            f"--config.optimiser.learning_rate={rate or chosen_rate(loss)}",
         ],
     )
+
+
+def tuning_jobs():
+    """The learning rate of every loss, on validation faces; the same rates for all."""
+    for rate in RATES:
+        for loss in LOSSES:
+            item = job(loss, "1/8", 0, steps=STEPS // 4, rate=rate)
+            yield item._replace(
+                split="validation",
+                variant=f"{item.variant},learning_rate={rate}",
+                arguments=[*item.arguments, "--config.data.test_split=validation"],
+            )
+
+
+def chosen_rate(loss: str) -> float:
+    """The rate with the lowest validation error among the tuning runs of a loss."""
+    errors = {
+        float(row["variant"].split("learning_rate=")[1]): row["value"]
+        for row in records.read("laplace")
+        if (row["study"], row["method"], row["metric"]) == (TUNING, loss, METRICS[0])
+    }
+    return min(errors, key=errors.__getitem__)
 
 
 def jobs():
@@ -68,26 +92,10 @@ def jobs():
     yield job("laplace_kl", "1/4", 0, steps=5 * STEPS)
 
 
-def tuning_jobs():
-    """The learning rate of the method and of the baseline, chosen alike, on validation faces."""
-    for rate in (1e-3, 3e-3, 1e-2):
-        for method in ("soft_argmax_l2", "laplace_kl"):
-            item = job(method, "1/8", 0, steps=STEPS // 4)
-            overrides = [
-                f"--config.optimiser.learning_rate={rate}",
-                "--config.data.test_split=validation",
-            ]
-            yield item._replace(
-                split="validation",
-                variant=f"{item.variant},learning_rate={rate}",
-                arguments=[*item.arguments, *overrides],
-            )
-
-
 def main(_):
     """Runs what has no record yet."""
-    for study, items in ((TUNING, tuning_jobs()), (STUDY, jobs())):
-        for item in items:
+    for study, items in ((TUNING, tuning_jobs), (STUDY, jobs)):
+        for item in items():  # jobs() reads what tuning found
             if _ONLY.value in f"{study}/{item.name}" and not records.is_done(
                 "laplace", study, item
             ):
