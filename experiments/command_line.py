@@ -10,9 +10,9 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxgen.host_memory import keep_freed
-from jaxgen.training.config import flatten, from_json
+from jaxgen.training.config import flatten
 from jaxgen.training.errors import ConfigError, NotFinite
-from jaxgen.training.workdir import open_workdir
+from jaxgen.training.workdir import CONFIG_FILE, open_workdir, saved_config
 
 CONFIGS = Path(__file__).parent / "configs"
 MODES = ("train", "evaluate", "predict", "export")
@@ -88,11 +88,11 @@ def _read_config() -> ConfigDict:
     """The config of --config; without it, modes other than train use the run's own."""
     flag = flags.FLAGS["config"]
     config = flag.value
-    saved = Path(flags.FLAGS.workdir).expanduser() / "config.json"
+    workdir = Path(flags.FLAGS.workdir).expanduser()
     given = any(a.lstrip("-").split("=")[0] == "config" for a in sys.argv[1:])
-    if flags.FLAGS.mode == "train" or given or not saved.exists():
+    if flags.FLAGS.mode == "train" or given or not (workdir / CONFIG_FILE).exists():
         return config
-    config = from_json(saved.read_text())
+    config = saved_config(workdir)
     config.update_from_flattened_dict(config_flags.get_override_values(flag))
     return config
 

@@ -6,6 +6,7 @@ python -m experiments.laplace --mode=predict --workdir=runs/helen --input=photos
 """
 
 from functools import partial
+from pathlib import Path
 
 from absl import flags
 
@@ -21,7 +22,6 @@ def train(config, workdir):
     from jaxgen.tasks import laplace, laplace_data, laplace_evaluation
     from jaxgen.training import loop, mesh
     from jaxgen.training.checkpoint import Checkpoints
-    from jaxgen.training.state import run_key
     from jaxgen.training.workdir import enable_compilation_cache
 
     enable_compilation_cache()
@@ -37,9 +37,8 @@ def train(config, workdir):
         return laplace_evaluation.validation_numbers(config, found)
 
     checkpoints = Checkpoints(workdir / "checkpoints", best_metric=best_metric(config))
-    init = mesh.compile_init(devices, partial(laplace.init_state, config))
     loop.train(
-        init(run_key(config.seed)),
+        initial_state(config, devices),
         step=partial(laplace.train_step, config),
         batches=laplace_data.training_batches(config, labelled, unlabelled),
         validate=validate,
@@ -58,7 +57,7 @@ def evaluate(config, workdir):
     from jaxgen.training.logging import read_metrics
 
     devices, variables, step = restore(config, workdir)
-    source = laplace_data.open_split(config, config.data.test_split)
+    source = laplace_data.open_test(config)
     found = laplace_evaluation.compile_evaluate(config, devices)(variables, source)
     numbers = laplace_evaluation.report(
         config,
@@ -93,6 +92,22 @@ def export(config, workdir):
     _, variables, step = restore(config, workdir)
     path = laplace_inference.export(config, variables, workdir / "export", step=step)
     print(f"wrote {path}")
+
+
+def initial_state(config, devices):
+    """A state at step 0; its landmark network is that of config.model.pretrained, if named."""
+    from jaxgen.tasks import laplace
+    from jaxgen.training import mesh
+    from jaxgen.training.state import run_key
+    from jaxgen.training.workdir import saved_config
+
+    init = mesh.compile_init(devices, partial(laplace.init_state, config))
+    state = init(run_key(config.seed))
+    if config.model.pretrained:
+        workdir = Path(config.model.pretrained).expanduser()
+        _, variables, _ = restore(saved_config(workdir), workdir)
+        state = laplace.start_from(state, variables)
+    return state
 
 
 def best_metric(config):

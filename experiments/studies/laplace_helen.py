@@ -96,11 +96,8 @@ def main(_):
     """Runs what has no record yet."""
     for study, items in ((TUNING, tuning_jobs), (STUDY, jobs)):
         for item in items():  # jobs() reads what tuning found
-            if _ONLY.value in f"{study}/{item.name}" and not records.is_done(
-                "laplace", study, item
-            ):
-                print(f"running {study}/{item.name}", flush=True)
-                records.run("laplace", study, item, METRICS, Path(_WORKDIRS.value) / study)
+            if _ONLY.value in f"{study}/{item.name}":
+                records.run_once("laplace", study, item, METRICS, Path(_WORKDIRS.value) / study)
     print("nothing is left to run")
 
 

@@ -65,6 +65,13 @@ def is_done(system: str, study: str, job: Job) -> bool:
 _KEYS = ("dataset", "split", "method", "variant", "seed", "steps")
 
 
+def run_once(system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Path) -> None:
+    """Runs a job that has no record yet; arguments as of `run`."""
+    if not is_done(system, study, job):
+        print(f"running {study}/{job.name}", flush=True)
+        run(system, study, job, metrics, workdirs)
+
+
 def run(system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Path) -> None:
     """Runs a job to its end and records the given metrics.
 

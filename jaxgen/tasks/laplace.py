@@ -23,6 +23,7 @@ from jaxgen import losses
 from jaxgen.kernels import affine
 from jaxgen.kernels import heatmap as hm
 from jaxgen.models.landmark import LandmarkNet, PatchDiscriminator
+from jaxgen.training.errors import CheckpointMismatch
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
@@ -113,6 +114,27 @@ def init_state(config, key: jax.Array, batch_spec: Any = None) -> State:
         optimiser = make_optimiser(config.adversarial.optimiser, config.train.steps)
         discriminator = new_player(variables, optimiser, ema=False)
     return State(jnp.zeros((), jnp.int32), key_run, generator, discriminator)
+
+
+def start_from(state: State, variables: Any) -> State:
+    """The state with the landmark network of another run: to go on on other faces.
+
+    Args:
+        state: of `init_state`.
+        variables: {"params", "batch_stats"} of the trained network.
+
+    Raises:
+        CheckpointMismatch: the two networks differ in shape.
+    """
+    wanted, found = jax.tree.map(jnp.shape, (state.generator.ema, variables))
+    if wanted != found:
+        raise CheckpointMismatch(
+            "the network of config.model.pretrained differs from this config's: give both the "
+            "same config.model (num_points, width, depth, norm)."
+        )
+    # Copies: the step donates the state, and no buffer may be donated twice.
+    average = jax.tree.map(jnp.copy, variables)
+    return state.replace(generator=state.generator.replace(**variables, ema=average))
 
 
 # --------------------------------------------------------------------------------- losses

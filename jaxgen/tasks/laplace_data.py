@@ -18,13 +18,24 @@ def open_split(config, split: str) -> sources.Source:
     Raises:
         ConfigError: the set has another number of landmarks than the network.
     """
-    source = sources.open_source(config.data, split)
+    return _checked(config, sources.open_source(config.data, split), config.data.name)
+
+
+def _checked(config, source, name: str) -> sources.Source:
     if source.num_points != config.model.num_points:
         raise ConfigError(
-            f"data set {config.data.name} has {source.num_points} landmarks: set "
+            f"data set {name} has {source.num_points} landmarks: set "
             f"config.model.num_points={source.num_points} (now {config.model.num_points})."
         )
     return source
+
+
+def open_test(config) -> sources.Source:
+    """The split config.data.test_split of config.test, or of config.data where that is unnamed."""
+    if not config.test.name:
+        return open_split(config, config.data.test_split)
+    data = dict(data_dir=config.data.data_dir) | config.test.to_dict()
+    return _checked(config, sources.open_source(data, config.data.test_split), data["name"])
 
 
 def open_unlabelled(config) -> sources.Source:

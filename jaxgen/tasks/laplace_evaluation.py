@@ -115,7 +115,7 @@ def report(
     rates = [line[_RATE] for line in records if _RATE in line]
     write_report(
         directory,
-        title=f"LaplaceKL on {config.data.name}",
+        title=f"LaplaceKL on {config.test.name or config.data.name}",
         metrics=numbers,
         split=config.data.test_split,
         step=step,

@@ -42,6 +42,10 @@ SCHEMA: Schema = {
     "data.workers": integer(),
     "data.crop_size": integer(16),
     "data.margin": number(0.5, 5),
+    # Faces to test on, if not those of `data`; the split is data.test_split.
+    "test.name": text,
+    "test.manual_dir": text,
+    "test.options.*": anything,
     # Unlabelled faces, read only by adversarial or equivariance training.
     "unlabelled.name": text,
     "unlabelled.split": text,
@@ -64,6 +68,7 @@ SCHEMA: Schema = {
     "model.depth": integer(1),
     "model.norm": one_of("none", "batch"),
     "model.dropout": number(0, 0.95),
+    "model.pretrained": text,
     "loss.name": one_of(*SUPERVISED_LOSSES),
     "loss.temperature": number(0, 100, above=True),
     "loss.target_scale": number(0.05, 100),

@@ -5,8 +5,13 @@ import os
 import tempfile
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from jaxgen.training.config import flatten, from_json, to_json
+from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
+
+CONFIG_FILE = "config.json"
 
 _log = logging.getLogger(__name__)
 
@@ -28,13 +33,27 @@ def open_workdir(path: str, config, *, save_config: bool) -> Path:
         with tempfile.NamedTemporaryFile(dir=workdir):
             pass
         if save_config:
-            _warn_of_changes(workdir / "config.json", config)
-            write_atomically(workdir / "config.json", to_json(config).encode())
+            _warn_of_changes(workdir / CONFIG_FILE, config)
+            write_atomically(workdir / CONFIG_FILE, to_json(config).encode())
     except OSError as error:
         raise SystemExit(
             f"cannot write to --workdir={workdir}: {error.strerror}. Choose another folder."
         ) from error
     return workdir
+
+
+def saved_config(workdir: Path) -> ConfigDict:
+    """The config of the run that a folder holds.
+
+    Raises:
+        ConfigError: the folder holds no run.
+    """
+    try:
+        return from_json((workdir / CONFIG_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{workdir} is not the --workdir of a run: {CONFIG_FILE} in it cannot be read ({error})"
+        ) from error
 
 
 def _warn_of_changes(path: Path, config) -> None:

@@ -11,6 +11,7 @@ CONFIGS = Path(__file__).parents[2] / "experiments" / "configs" / "laplace"
 VARIANTS = {
     "default": ("", "smoke"),
     "helen": ("", "adversarial"),
+    "synthetic_to_real": ("", "adversarial"),
     "paper": ("adversarial", "supervised"),
 }
 

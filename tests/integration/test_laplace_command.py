@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -214,3 +215,26 @@ def test_own_markup_is_never_mirrored_by_a_table_of_the_same_size(faces):
         laplace_data.flip_order(config)
     config.augment.flip = 0.0
     assert laplace_data.flip_order(config) is None
+
+
+def test_training_goes_on_from_another_run(trained, faces, tmp_path):
+    config, workdir = trained
+    _, variables, _ = laplace.restore(config, workdir)
+    following = tiny_config(faces, **{"model.pretrained": str(workdir)})
+    state = laplace.initial_state(following, data_mesh())
+    chex.assert_trees_all_equal(state.generator.params, variables["params"])
+    chex.assert_trees_all_equal(state.generator.ema, variables)
+    assert int(state.step) == 0
+    other = tiny_config(faces, **{"model.pretrained": str(workdir), "model.width": 0.125})
+    with pytest.raises(CheckpointMismatch, match="pretrained"):
+        laplace.initial_state(other, data_mesh())
+    nowhere = tiny_config(faces, **{"model.pretrained": str(tmp_path)})
+    with pytest.raises(ValueError, match="not the --workdir of a run"):
+        laplace.initial_state(nowhere, data_mesh())
+
+
+def test_another_set_can_be_the_test(faces):
+    config = tiny_config(faces)
+    config.data.update(name="synthetic_faces", options={"config": "tiny"}, test_split="helen_test")
+    config.test.update(name="w300", manual_dir=str(faces / "300w"))
+    assert len(laplace_data.open_test(config)) == 6

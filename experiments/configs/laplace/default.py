@@ -33,6 +33,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.crop_size = 80  # pixels
     config.data.margin = 1.3  # side of the crop / longer side of the face box
 
+    config.test = ml_collections.ConfigDict()
+    config.test.name = ""  # a data set to test on, "" = that of config.data
+    config.test.manual_dir = ""
+    config.test.options = ml_collections.ConfigDict()
+
     config.unlabelled = ml_collections.ConfigDict()
     config.unlabelled.name = "synthetic_faces"
     config.unlabelled.split = "unlabelled"
@@ -57,6 +62,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.depth = 4  # halvings: 80 -> 5 pixels
     config.model.norm = "batch"
     config.model.dropout = 0.0
+    config.model.pretrained = ""  # --workdir of a run whose network to start from
 
     config.loss = ml_collections.ConfigDict()
     config.loss.name = "laplace_kl"

@@ -1,0 +1,83 @@
+"""What rendered faces are worth: the main job, transfer to real faces, labels that they replace.
+
+    export JAXGEN_DATA=...                    # 300w/helen, faces_unlabelled
+    nice python -m experiments.studies.laplace_synthetic [--only=SUBSTRING] [--workdirs=DIR]
+
+Three questions. How well does the main job do on unseen synthetic people? How well does a network
+do on HELEN that saw synthetic labels only, with and without a discriminator on unlabelled real
+faces? And if its training goes on with a share of HELEN's labels, how does it compare with the
+runs of experiments.studies.laplace_helen, which had as many steps on the same labels from random
+parameters? Stop it at any time and start it again. Records: docs/results/laplace.jsonl.
+"""
+
+import os
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments.studies import laplace_helen, records
+
+STUDY = "laplace_synthetic"
+CONFIGS = "experiments/configs/laplace"
+STEPS, SEEDS = laplace_helen.STEPS, laplace_helen.SEEDS
+
+
+def main_job(seed: int) -> records.Job:
+    """`python -m experiments.laplace`, synthetic faces only."""
+    return records.Job(
+        dataset="synthetic_faces",
+        split="test",
+        method="laplace_kl_adversarial",
+        variant="width=1/8",
+        seed=seed,
+        steps=700,
+        arguments=[],
+    )
+
+
+def transfer(seed: int, *, adversarial: bool) -> records.Job:
+    """Synthetic labels, tested on HELEN."""
+    name = ":adversarial" if adversarial else ""
+    return records.Job(
+        dataset="helen",
+        split="test",
+        method="laplace_kl" + name.replace(":", "_"),
+        variant="width=1/8,train=synthetic",
+        seed=seed,
+        steps=STEPS,
+        arguments=[f"--config={CONFIGS}/synthetic_to_real.py{name}"],
+    )
+
+
+def continued(seed: int, labels: float, workdirs: Path) -> records.Job:
+    """From the network of `transfer` on, with real labels; all else as in laplace_helen."""
+    real = laplace_helen.job("laplace_kl", "1/8", seed, labels=labels)
+    start = workdirs / transfer(seed, adversarial=False).name
+    return real._replace(
+        variant=f"{real.variant},start=synthetic",
+        arguments=[*real.arguments, f"--config.model.pretrained={start}"],
+    )
+
+
+def jobs(workdirs: Path):
+    """All runs, those of seed 0 first."""
+    for seed in SEEDS:
+        yield main_job(seed)
+        yield transfer(seed, adversarial=False)
+        yield transfer(seed, adversarial=True)
+        for labels in (0.1, 0.3, 1.0):
+            yield continued(seed, labels, workdirs)
+
+
+def main(_):
+    """Runs what has no record yet."""
+    workdirs = Path(flags.FLAGS.workdirs) / STUDY
+    for item in jobs(workdirs):
+        if flags.FLAGS.only in f"{STUDY}/{item.name}":
+            records.run_once("laplace", STUDY, item, laplace_helen.METRICS, workdirs)
+    print("nothing is left to run")
+
+
+if __name__ == "__main__":
+    os.nice(5)  # long runs leave the machine usable
+    app.run(main)
