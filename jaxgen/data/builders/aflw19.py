@@ -17,20 +17,20 @@ import functools
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxgen.data.builders import manual
+from jaxgen.data.builders import face_sets
 
 _MAT = "AFLWinfo_release.mat"
 COUNTS = {"train": 20000, "test": 4386}
 
 
-class Aflw19(manual.ManualBuilder):
+class Aflw19(face_sets.FaceBuilder):
     """19-point faces of AFLW."""
 
     VERSION = tfds.core.Version("1.0.0")
     FOLDER = "aflw"
     LAYOUT = f"  {_MAT}\n  flickr/{{0,2,3}}/imageNNNNN.jpg"
     NUM_POINTS = 19
-    OPTIONS = {**manual.ManualBuilder.OPTIONS, "allow_partial": False}  # noqa: RUF012
+    OPTIONS = {**face_sets.FaceBuilder.OPTIONS, "allow_partial": False}  # noqa: RUF012
 
     @classmethod
     def files(cls, manual_dir, options):
@@ -70,7 +70,7 @@ class Aflw19(manual.ManualBuilder):
             if not (np.isfinite(points).all() and x0 < x1 and y0 < y1):
                 raise ValueError(f"{_MAT}: face {row + 1} ({stem}) has no finite points or box")
             inside = (points > (x0, y0)).all() and (points < (x1, y1)).all()
-            yield manual.Face(
+            yield face_sets.Face(
                 image=self.builder_config.manual_dir / "flickr" / f"{stem}.jpg",
                 name=f"{stem}#{row + 1:05d}",
                 group=stem,

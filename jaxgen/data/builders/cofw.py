@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxgen.data.builders import images, manual
+from jaxgen.data.builders import face_sets, images
 
 # split -> (file, ending of its variables, published number of faces)
 FILES = {
@@ -19,14 +19,14 @@ FILES = {
 }
 
 
-class Cofw(manual.ManualBuilder):
+class Cofw(face_sets.FaceBuilder):
     """29-point faces of COFW."""
 
     VERSION = tfds.core.Version("1.0.0")
     FOLDER = "COFW"
     LAYOUT = "\n".join(f"  {name}" for name, *_ in FILES.values())
     NUM_POINTS = 29
-    OPTIONS = {**manual.ManualBuilder.OPTIONS, "allow_partial": False}  # noqa: RUF012
+    OPTIONS = {**face_sets.FaceBuilder.OPTIONS, "allow_partial": False}  # noqa: RUF012
 
     @classmethod
     def files(cls, manual_dir, options):
@@ -64,7 +64,7 @@ class Cofw(manual.ManualBuilder):
                 picture = np.transpose(content[pictures[0, row]][()])
                 x, y, hidden = np.reshape(labels[:, row], (3, 29))
                 left, top, width, height = boxes[:, row] - (1, 1, 0, 0)
-                yield manual.Face(
+                yield face_sets.Face(
                     image=images.to_rgb(Image.fromarray(np.ascontiguousarray(picture))),
                     name=f"cofw_{split}/{row + 1:04d}",
                     group=f"cofw_{split}/{row + 1:04d}",

@@ -1,17 +1,9 @@
-"""What the builders of manually downloaded sets share: one form of example, one cache rule.
+"""What the builders over a user's files share: how they are found, configured and cached.
 
-A builder lists `Face` records from an official layout; this file turns each into a stored example:
-
-    image uint8 [H, W, 3]           the window around the face, see `images.face_window`
-    points float32 [K, 2]           (x, y) in stored pixels, NaN where a point has no label
-    visible bool [K]                False where a point is hidden; it may still be labelled
-    box float32 [4]                 face box in stored pixels
-    source_matrix float64 [2, 3]    pixels of the original file -> stored pixels
-    name, group, subset             file id; person, photo or video; named part of a test set
-
-Unlabelled sets have no points, visible and subset. TFDS keeps a prepared set by its config name, so
-that name holds a digest of the options and of every file's name, size and time: changed data are
-prepared anew and never read from an old copy.
+A builder reads one official layout and turns it into examples; `face_sets`, `class_sets` and others
+add the form of those. TFDS keeps a prepared set by its config name, so that name holds a digest of
+the options and of every file's name, size and time: changed data are prepared anew and never read
+from an old copy.
 """
 
 import abc
@@ -22,36 +14,8 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from PIL import Image
-
-from jaxgen.data import crop
-from jaxgen.data.builders import images
-
-
-@dataclasses.dataclass(frozen=True)
-class Face:
-    """One face of one image.
-
-    Attributes:
-        image: path of the file, or a picture decoded from a video.
-        name: unique id of the face.
-        group: faces of one group are never split between training and validation.
-        box: [4] in image pixels; None takes the builder's `default_box`.
-        points: [K, 2] in image pixels, NaN where unlabelled; None in unlabelled sets.
-        visible: [K] bool; None means all.
-        subset: named parts of a test set, joined by "+".
-    """
-
-    image: Path | Image.Image
-    name: str
-    group: str
-    box: np.ndarray | None = None
-    points: np.ndarray | None = None
-    visible: np.ndarray | None = None
-    subset: str = ""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -63,23 +27,23 @@ class ManualConfig(tfds.core.BuilderConfig):
 
 
 class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of the builders over files that the user has downloaded.
+    """Base of the builders over files that the user has downloaded or made.
+
+    A subclass says which files there are (`files`), how a stored example looks (`_info`) and
+    lists the examples (`splits`).
 
     Class attributes:
         FOLDER: name of the folder that the official archives unpack to; "" for own data.
         LAYOUT: what must lie in the folder; printed when something is missing.
-        NUM_POINTS: landmarks per face; 0 in unlabelled sets.
-        OPTIONS: option -> default. `window_margin` and `window_size` are described in
-            `images.face_window`.
-        UPRIGHT: whether pictures are turned by their EXIF tag.
+        OPTIONS: option -> default.
+        NOUN: what an example is, for messages.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     FOLDER = ""
     LAYOUT = ""
-    NUM_POINTS = 0
-    OPTIONS = {"window_margin": 2.0, "window_size": 320}  # noqa: RUF012 (read only)
-    UPRIGHT = False
+    OPTIONS = {}  # noqa: RUF012 (read only)
+    NOUN = "examples"
 
     @classmethod
     def from_folder(cls, manual_dir, *, data_dir=None, options=None) -> "ManualBuilder":
@@ -93,23 +57,32 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         Raises:
             ValueError: an unknown option, or the folder lacks what every use needs.
         """
-        unknown = sorted(set(options or {}) - set(cls.OPTIONS))
-        if unknown:
-            raise ValueError(
-                f"data set {cls.name} has no option {unknown[0]!r}; config.data.options (for "
-                f"unlabelled faces config.unlabelled.options) may hold {sorted(cls.OPTIONS)}"
-            )
-        options = {**cls.OPTIONS, **(options or {})}
+        options = cls.complete_options(options)
         manual_dir = Path(manual_dir).resolve()
         files = cls.files(manual_dir, options)
         if not files:
             raise ValueError(f"{manual_dir} holds no files of {cls.name}. Expected:\n{cls.LAYOUT}")
         config = ManualConfig(
-            name=_digest(manual_dir, files, options), manual_dir=manual_dir, options=options
+            name=digest(manual_dir, files, options), manual_dir=manual_dir, options=options
         )
         # TFDS warns of every config that is no class attribute; ours depend on the user's files.
         with _log_errors_only():
             return cls(data_dir=data_dir, config=config, file_format="array_record")
+
+    @classmethod
+    def complete_options(cls, options: dict | None) -> dict:
+        """The given options over the defaults.
+
+        Raises:
+            ValueError: an unknown option.
+        """
+        unknown = sorted(set(options or {}) - set(cls.OPTIONS))
+        if unknown:
+            raise ValueError(
+                f"data set {cls.name} has no option {unknown[0]!r}; `options` of this data set in "
+                f"the config may hold {sorted(cls.OPTIONS)}"
+            )
+        return {**cls.OPTIONS, **(options or {})}
 
     @classmethod
     @abc.abstractmethod
@@ -117,13 +90,11 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Every file that the set is made from; a change in any of them prepares it anew."""
 
     @abc.abstractmethod
-    def faces(self) -> dict[str, Iterable[Face]]:
-        """The splits that the files allow, each with its faces."""
+    def splits(self) -> dict[str, Iterable[dict]]:
+        """The splits that the files allow, each with its stored examples.
 
-    @property
-    def num_points(self) -> int:
-        """Landmarks per face; 0 in unlabelled sets."""
-        return self.NUM_POINTS
+        The `name` of an example is unique in its split.
+        """
 
     def split_parts(self, split: str) -> tuple[str, ...]:
         """The stored splits whose sum is the split that the user asked for.
@@ -133,75 +104,38 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         return (split,)
 
-    def default_box(self, width: int, height: int) -> np.ndarray:
-        """Box of a face that has none of its own: the whole image. -> [4]."""
-        return images.whole_box(width, height)
-
     def require(self, split: str, found: int, expected: int) -> None:
         """Raises ValueError where an official split has another count than published."""
         if found != expected and not self.builder_config.options["allow_partial"]:
             raise ValueError(
-                f"{self.name} {split!r} has {found} faces in {self.builder_config.manual_dir}, but "
-                f"{expected} are published. Complete it, or set "
-                "config.data.options.allow_partial=True and do not compare with published results"
+                f"{self.name} {split!r} has {found} {self.NOUN} in "
+                f"{self.builder_config.manual_dir}, but {expected} are published. Complete it, or "
+                "set its option allow_partial=True (config.data.options.allow_partial=True) and "
+                "do not compare with published results"
             )
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-            "source_matrix": tfds.features.Tensor(shape=(2, 3), dtype=np.float64),
-            "name": tfds.features.Text(),
-            "group": tfds.features.Text(),
-        }
-        if self.num_points:
-            features |= {
-                "points": tfds.features.Tensor(shape=(self.num_points, 2), dtype=np.float32),
-                "visible": tfds.features.Tensor(shape=(self.num_points,), dtype=np.bool_),
-                "subset": tfds.features.Text(),
-            }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
         del dl_manager  # nothing is downloaded
-        return {split: self._examples(faces) for split, faces in self.faces().items()}
+        return {split: _by_name(examples) for split, examples in self.splits().items()}
 
     def _generate_examples(self):  # the generators above are complete
         raise NotImplementedError
 
-    def _examples(self, faces: Iterable[Face]) -> Iterator[tuple[str, dict]]:
-        for face in faces:
-            yield face.name, self._stored(face)
 
-    def _stored(self, face: Face) -> dict:
-        """One face in the form of the module docstring."""
-        image = face.image
-        if isinstance(image, Path):
-            image = images.open_image(image, upright=self.UPRIGHT)
-        box = self.default_box(*image.size) if face.box is None else face.box
-        options = self.builder_config.options
-        window, matrix = images.face_window(
-            image, box, margin=options["window_margin"], size=options["window_size"]
-        )
-        # A file that is stored whole is stored as it is: a second JPEG round would only add noise.
-        as_is = window is image and isinstance(face.image, Path) and _plain_jpeg(face.image)
-        example = {
-            "image": face.image.read_bytes() if as_is else images.encode(window),
-            "box": crop.transform_points(matrix, np.reshape(box, (2, 2))).ravel(),
-            "source_matrix": matrix,
-            "name": face.name,
-            "group": face.group,
-        }
-        example["box"] = example["box"].astype(np.float32)
-        if self.num_points:
-            points = np.asarray(face.points)
-            visible = np.ones(len(points), bool) if face.visible is None else face.visible
-            example |= {
-                "points": crop.transform_points(matrix, points).astype(np.float32),
-                "visible": np.asarray(visible, bool),
-                "subset": face.subset,
-            }
-        return example
+def digest(root: Path, files: Iterable[Path], options: dict) -> str:
+    """Short name of one state of the files and options."""
+    listing = []
+    for path in sorted(files):
+        stat = path.stat()
+        inside = path.relative_to(root) if path.is_relative_to(root) else path
+        listing.append((str(inside), stat.st_size, stat.st_mtime_ns))
+    text = json.dumps([listing, sorted(options.items())], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _by_name(examples: Iterable[dict]) -> Iterator[tuple[str, dict]]:
+    for example in examples:
+        yield example["name"], example
 
 
 @contextlib.contextmanager
@@ -212,20 +146,3 @@ def _log_errors_only():
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _plain_jpeg(path: Path) -> bool:
-    """Whether a file decodes to its RGB pixels by itself, without conversion or turning."""
-    with Image.open(path) as image:
-        return image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(274, 1) == 1
-
-
-def _digest(root: Path, files: Iterable[Path], options: dict) -> str:
-    """Short name of one state of the files and options."""
-    listing = []
-    for path in sorted(files):
-        stat = path.stat()
-        inside = path.relative_to(root) if path.is_relative_to(root) else path
-        listing.append((str(inside), stat.st_size, stat.st_mtime_ns))
-    text = json.dumps([listing, sorted(options.items())], default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxgen.data.builders import images, manual
+from jaxgen.data.builders import face_sets, images
 
 _BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
 _KNOWN = ("image", "split", "group", *_BOX)
 
 
-class PointsCsv(manual.ManualBuilder):
+class PointsCsv(face_sets.FaceBuilder):
     """Faces of a user's own CSV file."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -34,7 +34,7 @@ class PointsCsv(manual.ManualBuilder):
         "  points.csv (option points_csv) with the header image,...,NAME_x,NAME_y,...\n  images"
     )
     UPRIGHT = True
-    OPTIONS = {**manual.ManualBuilder.OPTIONS, "points_csv": "points.csv"}  # noqa: RUF012
+    OPTIONS = {**face_sets.FaceBuilder.OPTIONS, "points_csv": "points.csv"}  # noqa: RUF012
 
     @classmethod
     def files(cls, manual_dir, options):
@@ -75,7 +75,7 @@ class PointsCsv(manual.ManualBuilder):
         return {**super()._stored(face), "subset": ""}
 
 
-def read_table(path: Path, folder: Path) -> tuple[list[str], list[manual.Face]]:
+def read_table(path: Path, folder: Path) -> tuple[list[str], list[face_sets.Face]]:
     """Names of the points, and the faces; `Face.subset` holds the split here.
 
     Args:
@@ -120,7 +120,7 @@ def _point_names(path, header) -> list[str]:
     return names
 
 
-def _face(folder, where, row, names, number) -> manual.Face:
+def _face(folder, where, row, names, number) -> face_sets.Face:
     if not row["image"]:
         raise ValueError(f"{where}: the image is empty")
     split = row.get("split") or "train"
@@ -139,7 +139,7 @@ def _face(folder, where, row, names, number) -> manual.Face:
         box = images.tight_box(points)
     if not (box[2] >= box[0] and box[3] >= box[1] and (box[2:] - box[:2]).max() > 0):
         raise ValueError(f"{where}: the box needs x0 < x1 and y0 < y1, got {box.tolist()}")
-    return manual.Face(
+    return face_sets.Face(
         image=image,
         name=row["image"] + (f"#{number}" if number else ""),
         group=row.get("group") or row["image"],

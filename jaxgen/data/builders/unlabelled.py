@@ -18,12 +18,12 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxgen.data import face_boxes, media
-from jaxgen.data.builders import images, manual
+from jaxgen.data.builders import face_sets, images
 
-_OPTIONS = {**manual.ManualBuilder.OPTIONS, "boxes": "", "face_box": (0.0, 0.0, 1.0, 1.0)}
+_OPTIONS = {**face_sets.FaceBuilder.OPTIONS, "boxes": "", "face_box": (0.0, 0.0, 1.0, 1.0)}
 
 
-class _Unlabelled(manual.ManualBuilder, skip_registration=True):
+class _Unlabelled(face_sets.FaceBuilder, skip_registration=True):
     """What the two share: where boxes come from."""
 
     UPRIGHT = True
@@ -85,11 +85,11 @@ class ImageFolder(_Unlabelled):
             name = path.relative_to(root).as_posix()
             group = _group(name, self.builder_config.options["group_by"])
             if boxes is None:
-                yield manual.Face(image=path, name=name, group=group)
+                yield face_sets.Face(image=path, name=name, group=group)
                 continue
             for number, face in enumerate(boxes.of(name)):
                 unique = name if number == 0 else f"{name}#{number}"
-                yield manual.Face(image=path, name=unique, group=group, box=face.box)
+                yield face_sets.Face(image=path, name=unique, group=group, box=face.box)
 
 
 class VideoFolder(_Unlabelled):
@@ -124,7 +124,7 @@ class VideoFolder(_Unlabelled):
                 found = [None] if boxes is None else [f.box for f in boxes.of(name, frame.index)]
                 for number, box in enumerate(found):
                     unique = f"{name}#{frame.index:06d}" + (f"#{number}" if number else "")
-                    yield manual.Face(image=picture, name=unique, group=name, box=box)
+                    yield face_sets.Face(image=picture, name=unique, group=name, box=box)
 
 
 def _videos(root):

@@ -14,7 +14,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from absl import logging
 
-from jaxgen.data.builders import images, manual, pts
+from jaxgen.data.builders import face_sets, images, pts
 
 # split -> (folder, official number of faces, whether NAME is PHOTO_NUMBER, named subset)
 FOLDERS = {
@@ -38,7 +38,7 @@ PROTOCOL = {
 PROTOCOL["test"] = PROTOCOL["full"]
 
 
-class W300(manual.ManualBuilder):
+class W300(face_sets.FaceBuilder):
     """68-point faces of the 300-W family."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -101,7 +101,7 @@ def _faces(root, split, labels):
         points = pts.read_pts(label, 68)
         # Several faces of one photograph stay together.
         photo = label.stem.rpartition("_")[0] if numbered else label.stem
-        yield manual.Face(
+        yield face_sets.Face(
             image=image,
             name=f"{folder}/{label.stem}",
             group=f"{folder}/{photo or label.stem}",

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxgen.data import media
-from jaxgen.data.builders import images, manual, pts
+from jaxgen.data.builders import face_sets, images, pts
 
 # fmt: off
 TRAIN = (
@@ -34,7 +34,7 @@ CATEGORIES = {
 VIDEOS = {"train": TRAIN, **CATEGORIES}
 
 
-class W300vw(manual.ManualBuilder):
+class W300vw(face_sets.FaceBuilder):
     """68-point faces of 300-VW."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -42,7 +42,7 @@ class W300vw(manual.ManualBuilder):
     LAYOUT = "  NNN/vid.avi + NNN/annot/NNNNNN.pts for each of the 114 videos"
     NUM_POINTS = 68
     OPTIONS = {  # noqa: RUF012
-        **manual.ManualBuilder.OPTIONS,
+        **face_sets.FaceBuilder.OPTIONS,
         "every_nth": 10,
         "allow_partial": False,
     }
@@ -87,7 +87,7 @@ class W300vw(manual.ManualBuilder):
                 if label is None:
                     continue  # a frame that the authors have not labelled
                 points = pts.read_pts(label, 68)
-                yield manual.Face(
+                yield face_sets.Face(
                     image=Image.fromarray(frame.image),
                     name=f"{path.parent.name}#{label.stem}",
                     group=path.parent.name,

@@ -13,7 +13,7 @@ attributes of a test face are its subsets: "pose+blur" belongs to two of them.
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxgen.data.builders import manual
+from jaxgen.data.builders import face_sets
 
 _LIST = "WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_{}.txt"
 COUNTS = {"train": 7500, "test": 2500}
@@ -22,7 +22,7 @@ COUNTS = {"train": 7500, "test": 2500}
 ATTRIBUTES = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")
 
 
-class Wflw(manual.ManualBuilder):
+class Wflw(face_sets.FaceBuilder):
     """98-point faces of WFLW."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -31,7 +31,7 @@ class Wflw(manual.ManualBuilder):
         ["  WFLW_images/EVENT/NAME.jpg", *(f"  {_LIST.format(split)}" for split in COUNTS)]
     )
     NUM_POINTS = 98
-    OPTIONS = {**manual.ManualBuilder.OPTIONS, "allow_partial": False}  # noqa: RUF012
+    OPTIONS = {**face_sets.FaceBuilder.OPTIONS, "allow_partial": False}  # noqa: RUF012
 
     @classmethod
     def files(cls, manual_dir, options):
@@ -67,7 +67,7 @@ class Wflw(manual.ManualBuilder):
                     f"and an image, got {len(fields)} fields"
                 )
             subsets = [name for name, flag in zip(ATTRIBUTES, values[200:], strict=True) if flag]
-            yield manual.Face(
+            yield face_sets.Face(
                 image=self.builder_config.manual_dir / "WFLW_images" / fields[206],
                 # Several faces of one photograph are several lines.
                 name=f"{fields[206]}#{path.stem.rpartition('_')[2]}{number:05d}",
