@@ -1,0 +1,56 @@
+"""Discriminators that tell the source domain from the target by what a task network says.
+
+Logits [..., 2]: class 1 is the source, class 0 the target.
+
+Source: Hoffman et al., CyCADA, ICML 2018; Tzeng et al., ADDA, CVPR 2017.
+"""
+
+import chex
+import flax.linen as nn
+
+from jaxgen.models.convolution import xavier_normal
+from jaxgen.models.layers import Conv1x1, drop_channels
+
+
+class FeatureDiscriminator(nn.Module):
+    """Three layers over the logits or features of a classifier: 257,002 parameters for 10 logits.
+
+    Attributes:
+        hidden: units of both hidden layers.
+    """
+
+    hidden: int = 500
+
+    @nn.compact
+    def __call__(self, features: chex.Array, *, train: bool) -> chex.Array:
+        """[B, D] -> [B, 2] logits, the same whatever `train` is."""
+        del train
+        chex.assert_rank(features, 2)
+        x = nn.relu(nn.Dense(self.hidden, kernel_init=xavier_normal)(features))
+        x = nn.relu(nn.Dense(self.hidden, kernel_init=xavier_normal)(x))
+        return nn.Dense(2, kernel_init=xavier_normal)(x)
+
+
+class ScoreDiscriminator(nn.Module):
+    """The same for every pixel of a segmentation network's score maps or features.
+
+    Attributes:
+        hidden: channels of the first layer, twice those of the second; the released code has
+            512 over scores and 1,024 over features.
+        dropout: share of channels dropped after both layers; rng "dropout" while training.
+    """
+
+    hidden: int = 512
+    dropout: float = 0.5
+
+    @nn.compact
+    def __call__(self, scores: chex.Array, *, train: bool) -> chex.Array:
+        """[B, H, W, D] -> [B, H, W, 2] logits."""
+        chex.assert_rank(scores, 4)
+        x = scores
+        for features in (self.hidden, self.hidden // 2):
+            x = Conv1x1(features)(x)
+            if train and self.dropout:
+                x = drop_channels(self.make_rng("dropout"), x, rate=self.dropout)
+            x = nn.relu(x)
+        return Conv1x1(2)(x)

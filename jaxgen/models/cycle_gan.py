@@ -1,0 +1,177 @@
+"""Networks that translate images between two domains, and the critics of their results.
+
+Images are [B, H, W, C] float32 in [-1, 1]; the critics' logits [B, h, w, 1] judge overlapping
+patches. No network keeps statistics: all variables are "params".
+
+Source: Zhu et al., CycleGAN, ICCV 2017, whose networks Hoffman et al., CyCADA, ICML 2018 use.
+"""
+
+import chex
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxgen.models.convolution import Conv, conv_doubling, normal_002, out_size, reflect
+from jaxgen.models.instance_norm import instance_norm
+from jaxgen.models.layers import add_bias, leaky_relu
+
+
+class ResnetGenerator(nn.Module):
+    """Halves twice, transforms in residual blocks, doubles twice.
+
+    11,378,179 parameters with 9 blocks (the released code of CyCADA), 3,117,059 with 2 (the
+    paper's digits), for 64 features and images in colour.
+
+    Attributes:
+        features: channels at full resolution; four times as many in the residual blocks.
+        blocks: residual blocks.
+        out_channels: of the images that come out.
+        dropout: share of values dropped inside each residual block; the released digit code
+            has 0.5. Needs the rng "dropout" while training.
+        remat: True recomputes the blocks in the backward pass instead of keeping them: slower by
+            about a forward pass, for crops that do not fit into memory otherwise.
+        dtype: of the computation; parameters and images stay float32.
+    """
+
+    features: int = 64
+    blocks: int = 9
+    out_channels: int = 3
+    dropout: float = 0.0
+    remat: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: chex.Array, *, train: bool) -> chex.Array:
+        """Translates images.
+
+        Args:
+            images: [B, H, W, C] float, H and W divisible by 4, at least 8.
+            train: True for dropout.
+
+        Returns:
+            [B, H, W, out_channels] float32 in (-1, 1).
+        """
+        chex.assert_rank(images, 4)
+        h, w = images.shape[1:3]
+        if h % 4 or w % 4 or min(h, w) < 8:
+            raise ValueError(
+                f"images of {h} x {w} cannot be halved twice: crop or pad them to a height and "
+                "width divisible by 4, at least 8"
+            )
+
+        def norm_relu(x):
+            return nn.relu(instance_norm(x))
+
+        def conv(features, size, **options):
+            return Conv(features, size, init=normal_002, dtype=self.dtype, **options)
+
+        few = self.features
+        x = norm_relu(conv(few, 7)(reflect(images, 3)))
+        x = norm_relu(conv(2 * few, 3, stride=2, padding=1)(x))
+        x = norm_relu(conv(4 * few, 3, stride=2, padding=1)(x))
+        block = nn.remat(ResidualBlock, static_argnums=2) if self.remat else ResidualBlock
+        for index in range(self.blocks):
+            # Named, so that the choice of remat does not rename parameters.
+            x = block(self.dropout, self.dtype, name=f"block_{index}")(x, train)
+        x = norm_relu(Doubling(2 * few, self.dtype)(x))
+        x = norm_relu(Doubling(few, self.dtype)(x))
+        return jnp.tanh(conv(self.out_channels, 7)(reflect(x, 3)).astype(jnp.float32))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions whose result is added to the input.
+
+    Attributes:
+        dropout: share of values dropped between them.
+        dtype: of the computation; parameters stay float32.
+    """
+
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: chex.Array, train: bool) -> chex.Array:
+        """[B, H, W, C] -> [B, H, W, C]."""
+
+        def conv(x):
+            layer = Conv(x.shape[-1], 3, init=normal_002, dtype=self.dtype)
+            return instance_norm(layer(reflect(x, 1)))
+
+        y = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(conv(x)))
+        return x + conv(y)
+
+
+class Doubling(nn.Module):
+    """Transposed 3 x 3 convolution with stride 2 and a bias.
+
+    Attributes:
+        features: channels out.
+        dtype: of the computation; parameters stay float32.
+    """
+
+    features: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: chex.Array) -> chex.Array:
+        """[B, H, W, C] -> [B, 2 H, 2 W, features]."""
+        kernel = self.param("kernel", normal_002, (3, 3, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x = conv_doubling(x.astype(self.dtype), kernel.astype(self.dtype))
+        return add_bias(x, bias.astype(self.dtype))
+
+
+class ImageDiscriminator(nn.Module):
+    """Judges overlapping patches of an image: real ones should get high logits.
+
+    With 3 layers 2,764,737 parameters for images in colour; each logit sees 70 x 70 pixels, so
+    at 28 or 32 pixels all of the image. The six layers of the paper's digits are `layers=4,
+    halvings=3`.
+
+    Attributes:
+        features: channels of the first layer; each further layer has twice as many, up to 8
+            times.
+        layers: 4 x 4 convolutions before the last two.
+        halvings: how many of all convolutions have stride 2, from the first on; None for as many
+            as `layers`.
+        dtype: of the computation; parameters and logits stay float32.
+    """
+
+    features: int = 64
+    layers: int = 3
+    halvings: int | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: chex.Array, *, train: bool) -> chex.Array:
+        """Judges images.
+
+        Args:
+            images: [B, H, W, C] float, large enough for all layers.
+            train: every network takes it; this one does the same in both cases.
+
+        Returns:
+            [B, h, w, 1] float32 logits; 2 x 2 of them for 32 x 32 pixels and 3 layers.
+        """
+        del train
+        chex.assert_rank(images, 4)
+        halvings = self.layers if self.halvings is None else self.halvings
+        widths = [self.features * min(2**level, 8) for level in range(self.layers + 1)] + [1]
+        strides = [2 if level < halvings else 1 for level in range(len(widths))]
+        for n in images.shape[1:3]:
+            for stride in strides:
+                n = out_size(n, 4, stride=stride, padding=1) if n else 0
+            if n < 1:
+                raise ValueError(
+                    f"images of {images.shape[1]} x {images.shape[2]} vanish inside a "
+                    f"discriminator of {len(widths)} layers with {halvings} halvings: use larger "
+                    "images, or fewer layers or halvings"
+                )
+        x = images
+        for level, (features, stride) in enumerate(zip(widths, strides, strict=True)):
+            conv = Conv(features, 4, stride=stride, padding=1, init=normal_002, dtype=self.dtype)
+            x = conv(x)
+            if 0 < level <= self.layers:
+                x = instance_norm(x)
+            if level <= self.layers:
+                x = leaky_relu(x)
+        return x.astype(jnp.float32)
