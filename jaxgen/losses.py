@@ -69,6 +69,32 @@ ADVERSARIAL = {
 }
 
 
+def cross_entropy(logits: chex.Array, labels: chex.Array, *, ignore: int = 255) -> chex.Array:
+    """Softmax cross-entropy of each item: an image, or the mean over its labelled pixels.
+
+    Args:
+        logits: [B, ..., K] float.
+        labels: [B, ...] integer classes; `ignore` where there is no label.
+        ignore: the label that does not count. An item without any label has loss 0.
+
+    Returns:
+        [B] float32.
+    """
+    chex.assert_shape(labels, logits.shape[:-1])
+    labelled = labels != ignore
+    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+    classes = jnp.where(labelled, labels, 0).astype(jnp.int32)
+    each = -jnp.take_along_axis(log_probabilities, classes[..., None], -1)[..., 0]
+    each, labelled = (x.reshape(len(logits), -1) for x in (each * labelled, labelled))
+    return each.sum(1) / jnp.maximum(labelled.sum(1), 1)
+
+
+def pixel_l1(pred: chex.Array, target: chex.Array) -> chex.Array:
+    """Mean absolute difference of each image. [B, H, W, C] twice -> [B] float32."""
+    chex.assert_equal_shape([pred, target])
+    return jnp.abs(pred.astype(jnp.float32) - target).mean((1, 2, 3))
+
+
 def point_l1(pred: chex.Array, target: chex.Array, mask: chex.Array) -> chex.Array:
     """|dx| + |dy| of each point, 0 where there is no label.
 

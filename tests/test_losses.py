@@ -1,11 +1,13 @@
 """Shared losses: closed forms, who gains from what, missing labels."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from jaxgen import losses
 from jaxgen.losses import ADVERSARIAL, NON_SATURATING, point_l1, point_l2
 
 
@@ -81,3 +83,22 @@ def test_point_losses_refuse_shapes_that_would_broadcast():
         point_l1(jnp.zeros((4, 3, 2)), jnp.zeros((3, 2)), jnp.ones((4, 3), bool))
     with pytest.raises(AssertionError):
         point_l2(jnp.zeros((4, 3, 2)), jnp.zeros((4, 3, 2)), jnp.ones((4, 3, 1), bool))
+
+
+def test_cross_entropy_of_images_and_of_pixels():
+    logits = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]))
+    chex.assert_trees_all_close(
+        losses.cross_entropy(logits, jnp.array([0, 1])), -jnp.log(jnp.array([0.7, 0.8])), rtol=1e-6
+    )
+    pixels = jnp.broadcast_to(logits[:, None, None], (2, 2, 2, 3))
+    labels = jnp.array([[[0, 255], [2, 255]], [[255, 255], [255, 255]]])
+    expected = jnp.array([-(np.log(0.7) + np.log(0.1)) / 2, 0.0])
+    chex.assert_trees_all_close(losses.cross_entropy(pixels, labels), expected, rtol=1e-6)
+    gradient = jax.grad(lambda x: losses.cross_entropy(x, labels).sum())(pixels)
+    assert np.all(gradient[1] == 0) and np.all(gradient[0, :, 1] == 0)
+    assert np.isfinite(gradient).all() and np.abs(gradient[0, 0, 0]).max() > 0
+
+
+def test_pixel_l1_is_a_mean_over_pixels():
+    a, b = jnp.zeros((2, 2, 2, 3)), jnp.ones((2, 2, 2, 3)) * jnp.array([1, -3]).reshape(2, 1, 1, 1)
+    chex.assert_trees_all_close(losses.pixel_l1(a, b), jnp.array([1.0, 3.0]))

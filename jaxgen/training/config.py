@@ -127,9 +127,9 @@ TRAINING_SCHEMA: Schema = {
 def optimiser_schema(prefix: str) -> Schema:
     """The schema of one `optimiser` section, see jaxgen.training.optimiser."""
     return {
-        f"{prefix}.name": one_of("adam", "adamw"),
+        f"{prefix}.name": one_of("adam", "adamw", "sgd"),
         f"{prefix}.learning_rate": number(0, 10, above=True),
-        f"{prefix}.schedule": one_of("constant", "cosine", "step"),
+        f"{prefix}.schedule": one_of("constant", "cosine", "step", "linear"),
         f"{prefix}.warmup_steps": integer(),
         f"{prefix}.weight_decay": number(0, 1),
         f"{prefix}.b1": number(0, 0.9999),
