@@ -30,7 +30,7 @@ class Conv(nn.Module):
         padding: zeros on every side of the image.
         dilation: distance between the pixels that a kernel reads.
         use_bias: False where a normalisation follows that has its own.
-        init: initial values of the kernel; the bias starts at 0.
+        kernel_init: initial values of the kernel; the bias starts at 0.
         dtype: of the computation; parameters stay float32.
     """
 
@@ -40,14 +40,14 @@ class Conv(nn.Module):
     padding: int = 0
     dilation: int = 1
     use_bias: bool = True
-    init: nn.initializers.Initializer = xavier_normal
+    kernel_init: nn.initializers.Initializer = xavier_normal
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: chex.Array) -> chex.Array:
         """[B, H, W, C] -> [B, H', W', features]; the sizes follow from `out_size`."""
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.init, shape).astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
         x = x.astype(self.dtype)
         if self.size == 1:
             x = x[:, :: self.stride, :: self.stride]

@@ -62,7 +62,7 @@ class ResnetGenerator(nn.Module):
             return nn.relu(instance_norm(x))
 
         def conv(features, size, **options):
-            return Conv(features, size, init=normal_002, dtype=self.dtype, **options)
+            return Conv(features, size, kernel_init=normal_002, dtype=self.dtype, **options)
 
         few = self.features
         x = norm_relu(conv(few, 7)(reflect(images, 3)))
@@ -93,7 +93,7 @@ class ResidualBlock(nn.Module):
         """[B, H, W, C] -> [B, H, W, C]."""
 
         def conv(x):
-            layer = Conv(x.shape[-1], 3, init=normal_002, dtype=self.dtype)
+            layer = Conv(x.shape[-1], 3, kernel_init=normal_002, dtype=self.dtype)
             return instance_norm(layer(reflect(x, 1)))
 
         y = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(conv(x)))
@@ -168,7 +168,9 @@ class ImageDiscriminator(nn.Module):
                 )
         x = images
         for level, (features, stride) in enumerate(zip(widths, strides, strict=True)):
-            conv = Conv(features, 4, stride=stride, padding=1, init=normal_002, dtype=self.dtype)
+            conv = Conv(
+                features, 4, stride=stride, padding=1, kernel_init=normal_002, dtype=self.dtype
+            )
             x = conv(x)
             if 0 < level <= self.layers:
                 x = instance_norm(x)

@@ -98,9 +98,9 @@ class SemanticClassifier(nn.Module):
     def features_and_logits(self, images: chex.Array, *, train: bool):
         """Images [B, H, W, C] -> features [B, 1024], logits [B, num_classes]."""
         _check_smallest(images, 31)
-        x = leaky_relu(Conv(64, 3, stride=2, init=normal_002)(images))
+        x = leaky_relu(Conv(64, 3, stride=2, kernel_init=normal_002)(images))
         for features in (64, 128, 256):
-            x = Conv(features, 3, stride=2, init=normal_002)(x)
+            x = Conv(features, 3, stride=2, kernel_init=normal_002)(x)
             x = leaky_relu(_batch_norm(train)(x))
         # No rectifier between the last two layers, as in the code.
         features = nn.Dense(1024, kernel_init=normal_002)(x.reshape(len(x), -1))

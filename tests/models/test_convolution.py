@@ -1,0 +1,103 @@
+"""Every form of the convolution layer equals Flax's textbook layer, value and gradient."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.models.convolution import Conv, conv_doubling, conv_halving, out_size, reflect
+from jaxgen.models.instance_norm import instance_norm
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def assert_same_with_gradient(fast, plain, *arguments):
+    weights = random(*jax.eval_shape(plain, *arguments).shape, seed=9)
+
+    def both(f):
+        every = tuple(range(len(arguments)))
+        loss = jax.grad(lambda *a: jnp.sum(f(*a) * weights), every)
+        return jax.jit(lambda *a: (f(*a), loss(*a)))(*arguments)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        both(fast),
+        both(plain),
+    )
+
+
+@pytest.mark.parametrize(
+    "size, stride, padding, dilation, shape",
+    [
+        (1, 1, 0, 1, (4, 5)),
+        (1, 2, 0, 1, (5, 6)),
+        (3, 1, 1, 1, (4, 5)),
+        (3, 1, 2, 2, (4, 5)),
+        (3, 2, 1, 1, (6, 8)),
+        (3, 2, 0, 1, (6, 7)),
+        (4, 2, 1, 1, (6, 7)),
+        (4, 2, 0, 1, (5, 6)),
+        (5, 2, 2, 1, (6, 7)),
+        (7, 1, 0, 1, (8, 9)),
+    ],
+)
+def test_convolution_equals_flax(size, stride, padding, dilation, shape):
+    x, kernel, bias = random(2, *shape, 3), random(size, size, 3, 5, seed=1), random(5, seed=2)
+    ours = Conv(5, size, stride=stride, padding=padding, dilation=dilation)
+    flax = nn.Conv(5, (size, size), stride, padding=padding, kernel_dilation=dilation)
+
+    def run(layer):
+        return lambda x, kernel, bias: layer.apply({"params": dict(kernel=kernel, bias=bias)}, x)
+
+    assert_same_with_gradient(run(ours), run(flax), x, kernel, bias)
+    if dilation == 1:
+        out = jax.eval_shape(run(ours), x, kernel, bias).shape[1:3]
+        assert out == tuple(out_size(n, size, stride=stride, padding=padding) for n in shape)
+
+
+def test_convolution_without_bias_has_none():
+    layer = Conv(5, 3, use_bias=False)
+    variables = jax.eval_shape(layer.init, jax.random.key(0), random(1, 4, 4, 2))
+    assert list(variables["params"]) == ["kernel"]
+
+
+def test_gradient_of_the_halving_is_a_gradient():
+    x, kernel = random(1, 5, 4, 2), random(3, 3, 2, 2, seed=1)
+    jax.test_util.check_grads(lambda *a: conv_halving(*a, 1), (x, kernel), 1, ["rev"], atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 1)])
+def test_doubling_equals_a_flax_transposed_convolution(shape):
+    x, kernel = random(2, *shape, 3), random(3, 3, 3, 5, seed=1)
+
+    def plain(x, kernel):
+        layer = nn.ConvTranspose(5, (3, 3), (2, 2), ((1, 2), (1, 2)), use_bias=False)
+        return layer.apply({"params": {"kernel": kernel}}, x)
+
+    assert plain(x, kernel).shape[1:3] == (2 * shape[0], 2 * shape[1])
+    assert_same_with_gradient(conv_doubling, plain, x, kernel)
+
+
+def test_reflection_does_not_repeat_the_edge():
+    x = jnp.arange(3.0).reshape(1, 1, 3, 1).repeat(3, 1)
+    assert reflect(x, 1)[0, 0, :, 0].tolist() == [1, 0, 1, 2, 1]
+    assert reflect(x, 2).shape == (1, 7, 7, 1)
+    with pytest.raises(ValueError, match="3 x 3"):
+        reflect(x, 3)
+
+
+def test_instance_norm_equals_flax():
+    x = 2 + 3 * random(2, 4, 5, 3)
+
+    def plain(x):
+        return nn.InstanceNorm(use_bias=False, use_scale=False, epsilon=1e-5).apply({}, x)
+
+    assert_same_with_gradient(instance_norm, plain, x)
+
+
+def test_instance_norm_of_a_flat_map_is_zero_with_a_finite_gradient():
+    value, pull = jax.vjp(instance_norm, jnp.full((1, 3, 3, 1), 7.0))
+    assert (value == 0).all() and np.isfinite(pull(random(1, 3, 3, 1))[0]).all()

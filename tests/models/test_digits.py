@@ -1,0 +1,90 @@
+"""Sizes and behaviour of the digit classifiers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.models.digits import Dtn, LeNet, SemanticClassifier
+
+
+def shapes(module, shape, method=None):
+    """Variables and output without computing them."""
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    return jax.eval_shape(
+        lambda x: module.init_with_output(rngs, x, train=True, method=method),
+        jax.ShapeDtypeStruct(shape, jnp.float32),
+    )
+
+
+def parameter_count(variables):
+    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+
+
+@pytest.mark.parametrize(
+    "net, shape, features, count",
+    [
+        (LeNet(), (2, 28, 28, 1), 500, 431_080),
+        (Dtn(), (2, 32, 32, 3), 512, 3_133_962),
+        (SemanticClassifier(), (2, 32, 32, 3), 1024, 682_058),
+    ],
+)
+def test_parameter_counts_of_the_released_networks(net, shape, features, count):
+    output, variables = shapes(net, shape)
+    assert output.shape == (2, 10) and parameter_count(variables) == count
+    (both, logits), same = shapes(net, shape, method=net.features_and_logits)
+    assert both.shape == (2, features) and logits.shape == (2, 10)
+    assert jax.tree.structure(same) == jax.tree.structure(variables)
+
+
+@pytest.mark.parametrize(
+    "net, size",
+    [(LeNet, 16), (LeNet, 32), (LeNet, 31), (Dtn, 28), (Dtn, 9), (SemanticClassifier, 47)],
+)
+def test_any_size_and_number_of_classes(net, size):
+    output, _ = shapes(net(num_classes=7), (3, size, size + 1, 2))
+    assert output.shape == (3, 7)
+
+
+@pytest.mark.parametrize("net, smallest", [(LeNet, 16), (SemanticClassifier, 31)])
+def test_images_that_vanish_are_refused(net, smallest):
+    shapes(net(), (1, smallest, smallest, 1))
+    with pytest.raises(ValueError, match=f"at least {smallest}"):
+        shapes(net(), (1, smallest - 1, 40, 1))
+
+
+@pytest.mark.parametrize("net, size", [(LeNet(), 16), (Dtn(), 8)])
+def test_features_lead_to_the_logits_and_dropout_needs_its_key(net, size):
+    images = np.random.default_rng(0).normal(size=(4, size, size, 1)).astype(np.float32)
+    variables = jax.jit(lambda: net.init(jax.random.key(0), images, train=False))()
+    features, logits = net.apply(variables, images, train=False, method=net.features_and_logits)
+    np.testing.assert_array_equal(net.apply(variables, images, train=False), logits)
+    last = max(name for name in variables["params"] if name.startswith("Dense"))
+    dense = variables["params"][last]
+    by_hand = np.maximum(features, 0) @ dense["kernel"] + dense["bias"]
+    np.testing.assert_allclose(logits, by_hand, atol=1e-5)
+
+    @jax.jit
+    def train(seed):
+        rngs = {"dropout": jax.random.key(seed)}
+        return net.apply(variables, images, train=True, rngs=rngs, mutable=["batch_stats"])[0]
+
+    assert (train(1) == train(1)).all() and (train(1) != train(2)).any()
+
+
+def test_lenet_equals_its_drawing_in_pixels():
+    # One 5 x 5 kernel of ones at a time: the maximum over 2 x 2 sums of 5 x 5 pixels.
+    net = LeNet()
+    images = np.random.default_rng(1).normal(size=(1, 16, 16, 1)).astype(np.float32)
+    params = jax.jit(lambda: net.init(jax.random.key(0), images, train=False))()["params"]
+    x = images[0, :, :, 0]
+    first = params["Conv_0"]["kernel"][:, :, 0]
+    windows = np.lib.stride_tricks.sliding_window_view(x, (5, 5))
+    x = np.einsum("hwij,ijd->hwd", windows, first).reshape(6, 2, 6, 2, 20).max((1, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(np.maximum(x, 0), (5, 5), (0, 1))
+    x = np.einsum("hwcij,ijcd->hwd", windows, params["Conv_1"]["kernel"]).max((0, 1))
+    features = np.maximum(x, 0) @ params["Dense_0"]["kernel"]
+    logits = np.maximum(features, 0) @ params["Dense_1"]["kernel"]
+    np.testing.assert_allclose(
+        net.apply({"params": params}, images, train=False)[0], logits, atol=1e-4
+    )
