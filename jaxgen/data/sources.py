@@ -10,18 +10,14 @@ A source has a length and gives one example per position, as NumPy:
 Splits never cut through a group (a person, a photograph, a video).
 """
 
-import hashlib
 import io
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
 
+from jaxgen.data import splits
 from jaxgen.data.builders import images, registry
-
-# Held out for validation where a labelled set has no validation split of its own.
-DEFAULT_VALIDATION_FRACTION = 0.1
 
 
 class Source(Sequence):
@@ -77,7 +73,7 @@ def open_source(data_config, split: str) -> Source:
 
     Args:
         data_config: mapping (ml_collections or dict); every key but `name` may be left out.
-            name: a key of `registry.MANUAL`, `SYNTHETIC` or `TFDS`, or "prepared".
+            name: one of `registry.FACES`, or "prepared".
             manual_dir: folder of the user's files, or the folder above the official one; it is
                 looked up below $JAXGEN_DATA too. "" means $JAXGEN_DATA/<official folder>.
             data_dir: where prepared sets are kept; "" is TFDS's default. For "prepared", the
@@ -96,70 +92,13 @@ def open_source(data_config, split: str) -> Source:
     Raises:
         ValueError: files, options or split are wrong; the message says which and what to do.
     """
-    get = data_config.get
-    fraction, label_fraction = get("validation_fraction", None), get("label_fraction", 1.0)
-    if fraction is not None and not 0 <= fraction < 1:
-        raise ValueError(f"config.data.validation_fraction is at least 0 and below 1: {fraction}")
-    if not 0 < label_fraction <= 1:
-        raise ValueError(f"config.data.label_fraction is above 0 and at most 1: {label_fraction}")
-    data_set = registry.find(
-        get("name", ""),
-        manual_dir=get("manual_dir", ""),
-        data_dir=get("data_dir", ""),
-        options=get("options", None),
+    part = splits.open_part(
+        data_config, split, sets=registry.FACES, is_labelled=lambda found: _num_points(found) > 0
     )
-    train_split = get("train_split", "") or "train"
-    is_train, is_validation = split in ("train", train_split), split == "validation"
-    base = train_split if is_train or is_validation else split
-    parts = data_set.split_parts(base)  # before anything is written
-    registry.prepare(data_set.builder)
-    if fraction is None:
-        has_own = "validation" in data_set.builder.info.splits or not _num_points(data_set)
-        fraction = 0.0 if has_own else DEFAULT_VALIDATION_FRACTION
-    if is_validation and fraction == 0:
-        base, parts = "validation", ("validation",)
-        known = sorted(data_set.builder.info.splits)
-        if known and base not in known:
-            raise ValueError(
-                f"{data_set.builder.name} has no validation split: set "
-                "config.data.validation_fraction=0.1 to hold out a part of the training faces, or "
-                f"config.data.validation_split to one of {known}"
-            )
-    source = Source(
-        _records(data_set.builder, parts), data_set.convert, num_points=_num_points(data_set)
-    )
-    positions = np.arange(len(source))
-    if fraction > 0 and (is_train or is_validation):
-        positions = positions[_held_out(source, fraction) == is_validation]
-        if not len(positions):
-            raise ValueError(
-                f"no group of {base!r} falls into {split!r} at config.data.validation_fraction="
-                f"{fraction}: the set has too few groups for that share"
-            )
-    if is_train and label_fraction < 1:
-        names = [source.labels(p)["name"] for p in positions]
-        positions = _nested_subset(positions, names, label_fraction, get("label_seed", 0))
-    return source.select(positions, cache=bool(get("cache", False)))
-
-
-def _held_out(source, fraction) -> np.ndarray:
-    """[N] bool: whether the example's group belongs to the validation part.
-
-    A group's own hash decides, so files that are added later move no other example.
-    """
-    groups = [source.labels(p)["group"] for p in range(len(source))]
-    return np.array([_uniform(f"validation/{group}") < fraction for group in groups])
-
-
-def _nested_subset(positions, names, fraction, seed) -> np.ndarray:
-    """The share of the positions that hashes first; a smaller share is inside a larger one."""
-    order = np.argsort([_uniform(f"label/{seed}/{name}") for name in names], kind="stable")
-    return np.sort(positions[order[: math.ceil(fraction * len(positions))]])
-
-
-def _uniform(text) -> float:
-    """A number in [0, 1) that depends on the text alone."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+    data_set = part.data_set
+    source = Source(splits.stored_records(part), data_set.convert, num_points=_num_points(data_set))
+    positions = part.choose(len(source), source.labels)
+    return source.select(positions, cache=bool(data_config.get("cache", False)))
 
 
 def _decode(data: bytes, name: str) -> np.ndarray:
@@ -171,13 +110,6 @@ def _decode(data: bytes, name: str) -> np.ndarray:
             f"{name}: the stored image is damaged ({error}); delete the prepared data set and "
             "start again"
         ) from error
-
-
-def _records(builder, parts):
-    import tensorflow_datasets as tfds
-
-    # Pillow decodes the images, in `Source`: alike everywhere, with errors that name the file.
-    return builder.as_data_source("+".join(parts), decoders={"image": tfds.decode.SkipDecoding()})
 
 
 def _num_points(data_set) -> int:

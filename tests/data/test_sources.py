@@ -92,7 +92,9 @@ def test_a_damaged_record_is_named(helen):
 
 
 def test_a_prepared_folder_opens_without_the_raw_files(helen):
-    data_set = registry.find("w300", manual_dir=helen["manual_dir"], data_dir=helen["data_dir"])
+    data_set = registry.find(
+        "w300", sets=registry.FACES, manual_dir=helen["manual_dir"], data_dir=helen["data_dir"]
+    )
     registry.prepare(data_set.builder)
     config = {"name": "prepared", "data_dir": str(data_set.builder.data_path)}
     assert names(sources.open_source(config, "helen_test")) == names(

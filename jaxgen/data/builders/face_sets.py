@@ -107,7 +107,11 @@ class FaceBuilder(manual.ManualBuilder, skip_registration=True):
             image, box, margin=options["window_margin"], size=options["window_size"]
         )
         # A file that is stored whole is stored as it is: a second JPEG round would only add noise.
-        as_is = window is image and isinstance(face.image, Path) and _plain_jpeg(face.image)
+        as_is = (
+            window is image
+            and isinstance(face.image, Path)
+            and images.is_plain(face.image, ("JPEG",))
+        )
         example = {
             "image": face.image.read_bytes() if as_is else images.encode(window),
             "box": crop.transform_points(matrix, np.reshape(box, (2, 2))).ravel(),
@@ -125,9 +129,3 @@ class FaceBuilder(manual.ManualBuilder, skip_registration=True):
                 "subset": face.subset,
             }
         return example
-
-
-def _plain_jpeg(path: Path) -> bool:
-    """Whether a file decodes to its RGB pixels by itself, without conversion or turning."""
-    with Image.open(path) as image:
-        return image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(274, 1) == 1

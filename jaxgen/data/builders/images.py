@@ -38,6 +38,12 @@ def open_image(source, *, upright=False, name=None) -> Image.Image:
         raise ValueError(f"{name or source}: not a readable image ({error})") from error
 
 
+def is_plain(path: Path, formats: tuple[str, ...]) -> bool:
+    """Whether a file of these formats decodes to its RGB pixels by itself, without turning."""
+    with Image.open(path) as image:
+        return image.format in formats and image.mode == "RGB" and image.getexif().get(274, 1) == 1
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Grey, 16-bit, palette and transparent images as 8-bit RGB; transparency becomes black."""
     if image.mode == "RGB":

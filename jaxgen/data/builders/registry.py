@@ -12,21 +12,58 @@ from typing import Any
 
 import numpy as np
 
-# Names of sets over the user's files -> (module beside this one, class).
-MANUAL = {
-    "w300": ("w300", "W300"),
-    "wflw": ("wflw", "Wflw"),
-    "cofw": ("cofw", "Cofw"),
-    "aflw19": ("aflw19", "Aflw19"),
-    "w300vw": ("w300vw", "W300vw"),
-    "points_csv": ("points_csv", "PointsCsv"),
-    "image_folder": ("unlabelled", "ImageFolder"),
-    "video_folder": ("unlabelled", "VideoFolder"),
-}
-# Rendered by the package itself.
-SYNTHETIC = {"synthetic_faces": ("synthetic_faces", "SyntheticFaces")}
-# Provided by TFDS; `tfds_sets` converts their examples.
-TFDS = ("the300w_lp", "aflw2k3d", "celeb_a")
+
+@dataclasses.dataclass(frozen=True)
+class Sets:
+    """Names of the data sets of one kind.
+
+    Attributes:
+        manual: sets over the user's files -> (module beside this one, class).
+        packaged: sets that the package makes by itself -> (module beside this one, class).
+        tfds: sets that TFDS provides -> (their name there, converter in `tfds_sets`).
+    """
+
+    manual: Mapping[str, tuple[str, str]]
+    packaged: Mapping[str, tuple[str, str]]
+    tfds: Mapping[str, tuple[str, str]]
+
+    @property
+    def names(self) -> list[str]:
+        """Everything that a config may say."""
+        return sorted([*self.manual, *self.packaged, *self.tfds, "prepared"])
+
+
+FACES = Sets(
+    manual={
+        "w300": ("w300", "W300"),
+        "wflw": ("wflw", "Wflw"),
+        "cofw": ("cofw", "Cofw"),
+        "aflw19": ("aflw19", "Aflw19"),
+        "w300vw": ("w300vw", "W300vw"),
+        "points_csv": ("points_csv", "PointsCsv"),
+        "image_folder": ("unlabelled", "ImageFolder"),
+        "video_folder": ("unlabelled", "VideoFolder"),
+    },
+    packaged={"synthetic_faces": ("synthetic_faces", "SyntheticFaces")},
+    tfds={name: (name, name) for name in ("the300w_lp", "aflw2k3d", "celeb_a")},
+)
+CLASSES = Sets(
+    manual={
+        "mnist": ("mnist_idx", "MnistIdx"),
+        "usps": ("usps", "Usps"),
+        "svhn": ("svhn_mat", "SvhnMat"),
+        "mnist_m": ("mnist_m", "MnistM"),
+        "image_classes": ("image_classes", "ImageClasses"),
+    },
+    packaged={
+        "uci_digits": ("uci_digits", "UciDigits"),
+        "synthetic_digits": ("synthetic_digits", "SyntheticDigits"),
+    },
+    tfds={
+        "tfds_mnist": ("mnist", "classified"),
+        "tfds_svhn_cropped": ("svhn_cropped", "classified"),
+    },
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +82,10 @@ class DataSet:
     split_parts: Callable[[str], tuple[str, ...]] = lambda split: (split,)
 
 
-def find(name: str, *, manual_dir="", data_dir="", options: Mapping | None = None) -> DataSet:
-    """The data set of a name; arguments as in `sources.open_source`.
+def find(
+    name: str, *, sets: Sets, manual_dir="", data_dir="", options: Mapping | None = None
+) -> DataSet:
+    """The data set of a name; arguments as in `sources.open_source`, `sets` to look it up in.
 
     Raises:
         ValueError: an unknown name or option, or missing files; the message says what to do.
@@ -55,17 +94,24 @@ def find(name: str, *, manual_dir="", data_dir="", options: Mapping | None = Non
 
     options = dict(options.items()) if options else {}
     place = {"data_dir": data_dir or None, "file_format": "array_record"}
-    if name in MANUAL:
-        builder_class = _load(MANUAL[name])
-        folder = manual_folder(manual_dir or "", builder_class)
+    if name in sets.manual:
+        builder_class = _load(sets.manual[name])
+        folder = manual_folder(manual_dir or "", builder_class, options)
         builder = builder_class.from_folder(folder, data_dir=data_dir or None, options=options)
         return DataSet(builder, stored_example, builder.split_parts)
-    if name in SYNTHETIC:
-        return DataSet(_load(SYNTHETIC[name])(**place, **options), stored_example)
-    if name in TFDS:
+    if name in sets.packaged:
+        unknown = sorted(set(options) - {"config"})
+        if unknown:
+            raise ValueError(
+                f"data set {name} has no option {unknown[0]!r}; `options` of this data set in the "
+                "config may hold ['config'], the name of one of its variants"
+            )
+        return DataSet(_load(sets.packaged[name])(**place, **options), stored_example)
+    if name in sets.tfds:
         from jaxgen.data.builders import tfds_sets
 
-        return DataSet(tfds.builder(name, **place, **options), getattr(tfds_sets, name))
+        tfds_name, converter = sets.tfds[name]
+        return DataSet(tfds.builder(tfds_name, **place, **options), getattr(tfds_sets, converter))
     if name == "prepared":
         if not data_dir or not (Path(data_dir) / "dataset_info.json").exists():
             raise ValueError(
@@ -73,8 +119,9 @@ def find(name: str, *, manual_dir="", data_dir="", options: Mapping | None = Non
                 f"dataset_info.json, got {data_dir!r}"
             )
         return DataSet(tfds.builder_from_directory(data_dir), stored_example)
-    known = sorted([*MANUAL, *SYNTHETIC, *TFDS, "prepared"])
-    raise ValueError(f"config.data.name is one of {known}, got {name!r}")
+    raise ValueError(
+        f"config.data.name (or that of another data section) is one of {sets.names}, got {name!r}"
+    )
 
 
 def prepare(builder) -> None:
@@ -96,12 +143,13 @@ def prepare(builder) -> None:
             raise
 
 
-def manual_folder(manual_dir: str, builder_class) -> Path:
+def manual_folder(manual_dir: str, builder_class, options: Mapping | None = None) -> Path:
     """The folder of a set's files: given, below $JAXGEN_DATA, or its official place there.
 
     Raises:
         ValueError: none of them exists; the message names the key and the layout.
     """
+    options = builder_class.complete_options(options)
     root, official = os.environ.get("JAXGEN_DATA", ""), builder_class.FOLDER
     tried = [Path(manual_dir).expanduser()] if manual_dir else []
     if root and (manual_dir or official):
@@ -112,14 +160,12 @@ def manual_folder(manual_dir: str, builder_class) -> Path:
         below = folder / official
         if not official or not below.is_dir():
             return folder
-        return max(
-            (folder, below), key=lambda f: len(builder_class.files(f, builder_class.OPTIONS))
-        )
+        return max((folder, below), key=lambda f: len(builder_class.files(f, options)))
     looked = ", ".join(str(folder) for folder in tried) or "nothing was named"
     above = f"or the environment variable JAXGEN_DATA to the folder above {official}/. "
     raise ValueError(
         f"no folder for data set {builder_class.name!r} (looked for: {looked}). Set "
-        "config.data.manual_dir (for unlabelled faces config.unlabelled.manual_dir) to it, "
+        "config.data.manual_dir (or that of the section that names this set) to it, "
         f"{above if official else 'absolute or below $JAXGEN_DATA. '}"
         f"Expected layout:\n{builder_class.LAYOUT}"
     )

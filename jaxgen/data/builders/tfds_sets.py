@@ -1,7 +1,8 @@
-"""Face sets that TFDS itself provides, converted to the form of `jaxgen.data.sources`.
+"""Sets that TFDS itself provides, converted to the form that their readers want.
 
 TFDS downloads and prepares them (most need the extra `prepare`, that is TensorFlow, for this one
-step). Their images are stored as they are; boxes are tight boxes around the labelled points.
+step). Their images are stored as they are; boxes of faces are tight boxes around the labelled
+points.
 """
 
 import io
@@ -31,6 +32,12 @@ def celeb_a(record, index) -> dict:
     marks = record["landmarks"]
     points = [(marks[f"{name}_x"], marks[f"{name}_y"]) for name in _CELEB_A_POINTS]
     return _example("celeb_a", record, index, np.array(points, np.float32))
+
+
+def classified(record, index) -> dict:
+    """A classified image, such as one of `mnist` and `svhn_cropped`; its place is its name."""
+    name = f"{index:06d}"
+    return {"image": record["image"], "label": int(record["label"]), "name": name, "group": name}
 
 
 def _from_fractions(record, key):

@@ -134,5 +134,7 @@ def test_real_helen_files(real_data, tmp_path):
     points = np.stack([source.labels(i)["points"] for i in range(len(source))])
     assert (points[:, 36:48].mean(1)[:, 1] < points[:, 48:68].mean(1)[:, 1]).all()
     assert np.mean(points[:, 36, 0] < points[:, 45, 0]) == 1.0
-    data_set = registry.find("w300", manual_dir=str(root), data_dir=str(tmp_path))
+    data_set = registry.find(
+        "w300", sets=registry.FACES, manual_dir=str(root), data_dir=str(tmp_path)
+    )
     assert data_set.builder.data_path.exists()  # the same files, the same prepared set
