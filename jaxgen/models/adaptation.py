@@ -54,3 +54,15 @@ class ScoreDiscriminator(nn.Module):
                 x = drop_channels(self.make_rng("dropout"), x, rate=self.dropout)
             x = nn.relu(x)
         return Conv1x1(2)(x)
+
+
+def choose_features(adapt: str, *, scores: chex.Array, last: chex.Array) -> chex.Array:
+    """What a segmentation network shows a discriminator: "scores", or the "last" maps under them.
+
+    Raises:
+        ValueError: for another name.
+    """
+    maps = {"scores": scores, "last": last}
+    if adapt not in maps:
+        raise ValueError(f'adapt must be "scores" or "last", not {adapt!r}')
+    return maps[adapt]

@@ -1,0 +1,136 @@
+"""Sizes and behaviour of the segmentation networks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.models.drn import Drn26
+from jaxgen.models.segmentation import CompactSegmenter, Fcn8s
+from jaxgen.models.vgg import Vgg16, imagenet_range
+
+
+def shapes(module, *shape):
+    """Features, logits and variables without computing them."""
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    method = getattr(module, "features_and_logits", None)
+    output, variables = jax.eval_shape(
+        lambda x: module.init_with_output(rngs, x, train=True, method=method),
+        jax.ShapeDtypeStruct(shape, jnp.float32),
+    )
+    return output, variables
+
+
+def parameter_count(variables):
+    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+
+
+# VGG16 without its classifier: 14,714,688 in convolutions, 4096 (7 x 7 x 512 + 1) in fc6 and
+# 4096 x 4097 in fc7; scores: 19 (4097 + 513 + 257).
+FCN8S = 14_714_688 + 4096 * (7 * 7 * 512 + 1) + 4096 * 4097 + 19 * (4097 + 513 + 257)
+
+
+def drn26(classes):
+    """Counted from the published table: 9 C D per 3 x 3 kernel, 2 D per normalisation."""
+
+    def block(c, d, shortcut):
+        return 9 * c * d + 9 * d * d + 4 * d + shortcut * (c * d + 2 * d)
+
+    count, before = 49 * 3 * 16 + 2 * 16, 16
+    for blocks, d in [(1, 16), (1, 32), (2, 64), (2, 128), (2, 256), (2, 512), (1, 512), (1, 512)]:
+        count += block(before, d, before != d) + (blocks - 1) * block(d, d, False)
+        before = d
+    return count + 513 * classes
+
+
+@pytest.mark.parametrize(
+    "net, count",
+    [(Fcn8s(19), FCN8S), (Drn26(19), drn26(19)), (CompactSegmenter(19), 274_803)],
+)
+def test_parameter_counts(net, count):
+    (_, logits), variables = shapes(net, 1, 64, 72, 3)
+    assert parameter_count(variables) == count
+    assert logits.shape == (1, 64, 72, 19) and logits.dtype == jnp.float32
+
+
+def test_counts_agree_with_the_published_ones():
+    # 134.35 and, with 1,000 classes, 21.1 million.
+    assert (FCN8S, drn26(19), drn26(1000)) == (134_353_017, 20_623_331, 21_126_584)
+    _, variables = shapes(Vgg16(), 1, 224, 224, 3)
+    assert parameter_count(variables) == 134_260_544
+
+
+@pytest.mark.parametrize("height, width", [(32, 45), (33, 64), (129, 100)])
+@pytest.mark.parametrize("net", [Fcn8s, Drn26])
+def test_logits_have_the_size_of_the_image(net, height, width):
+    (_, logits), _ = shapes(net(5), 2, height, width, 3)
+    assert logits.shape == (2, height, width, 5)
+
+
+@pytest.mark.parametrize(
+    "net, scores, last",
+    [
+        # 64 + 2 x 99 = 262 pixels are 9 after five halvings, 3 after fc7, 8 and 18 after two
+        # enlargements by 2 that add a margin.
+        (Fcn8s, (18, 18, 5), (3, 3, 4096)),
+        (Drn26, (8, 8, 5), (8, 8, 512)),
+        (CompactSegmenter, (16, 16, 5), (16, 16, 64)),
+    ],
+)
+def test_features_for_a_discriminator(net, scores, last):
+    for adapt, shape in (("scores", scores), ("last", last)):
+        (features, _), _ = shapes(net(5, adapt=adapt), 1, 64, 64, 3)
+        assert features.shape == (1, *shape)
+    with pytest.raises(ValueError, match="fc7"):
+        shapes(net(5, adapt="fc7"), 1, 64, 64, 3)
+
+
+def test_compact_refuses_sizes_that_it_cannot_halve():
+    with pytest.raises(ValueError, match="divisible by 8"):
+        shapes(CompactSegmenter(5), 1, 64, 60, 3)
+
+
+def test_imagenet_range_is_zero_at_the_mean_colour():
+    mean = 2 * np.array([0.485, 0.456, 0.406]) - 1
+    np.testing.assert_allclose(imagenet_range(mean.reshape(1, 1, 1, 3)), 0, atol=1e-6)
+    white = imagenet_range(np.ones((1, 1, 1, 3)))[0, 0, 0]
+    np.testing.assert_allclose(white, [2.2489, 2.4286, 2.64], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def compact():
+    net = CompactSegmenter(4, widths=(4, 4, 8, 8))
+    images = np.random.default_rng(0).normal(size=(2, 32, 48, 3)).astype(np.float32)
+    _, variables = shapes(net, *images.shape)
+    # Written by NumPy, which is faster than compiling random numbers.
+    rng = np.random.default_rng(1)
+    fill = lambda x: rng.normal(0, 0.3, x.shape) if x.ndim > 1 else np.ones(x.shape)  # noqa: E731
+    return net, jax.tree.map(lambda x: fill(x).astype(np.float32), variables), images
+
+
+def test_compact_keeps_statistics_and_trains_every_parameter(compact):
+    net, variables, images = compact
+
+    @jax.jit
+    def gradient(params):
+        def loss(params):
+            state = {**variables, "params": params}
+            logits, new = net.apply(state, images, train=True, mutable=["batch_stats"])
+            return jnp.square(logits).sum(), new["batch_stats"]
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    grads, statistics = gradient(variables["params"])
+    assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(grads))
+    same = jax.tree.map(lambda a, b: (a == b).all(), statistics, variables["batch_stats"])
+    assert not any(jax.tree.leaves(same))
+
+
+def test_a_bright_square_moves_the_logits_where_it_is(compact):
+    net, variables, images = compact
+    apply = jax.jit(lambda x: net.apply(variables, x, train=False))
+    images = np.zeros_like(images)
+    before = apply(images)
+    images[:, :8, 40:] = 1
+    moved = np.abs(apply(images) - before).sum((0, 3))
+    assert moved[:8, 40:].mean() > 5 * moved[24:, :8].mean()
