@@ -104,7 +104,7 @@ def compact():
     _, variables = shapes(net, *images.shape)
     # Written by NumPy, which is faster than compiling random numbers.
     rng = np.random.default_rng(1)
-    fill = lambda x: rng.normal(0, 0.3, x.shape) if x.ndim > 1 else np.ones(x.shape)  # noqa: E731
+    fill = lambda x: rng.uniform(-0.3, 0.6, x.shape) if x.ndim > 1 else np.ones(x.shape)  # noqa: E731
     return net, jax.tree.map(lambda x: fill(x).astype(np.float32), variables), images
 
 
