@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxgen.metrics import landmarks
 from jaxgen.metrics.normalizers import NORMALIZERS
 from jaxgen.tasks import laplace, laplace_data
-from jaxgen.training.mesh import compile_evaluation, put_batch
+from jaxgen.training.mesh import compile_evaluation, local_rows, put_batch
 
 HEATMAP_FACES = 6  # faces of the report whose heatmaps are drawn
 _RATE = "train/images_per_second"  # in metrics.jsonl
@@ -43,7 +43,7 @@ def compile_evaluate(config, mesh: Mesh) -> Callable[[Any, Any], Evaluation]:
         parts = []
         for batch in laplace_data.evaluation_batches(config, source):
             seen = {key: batch[key] for key in ("image", "points", "mask")}
-            found = {k: _local(v) for k, v in compiled(variables, put_batch(mesh, seen)).items()}
+            found = jax.tree.map(local_rows, compiled(variables, put_batch(mesh, seen)))
             part = Evaluation(
                 index=batch["index"],
                 image=batch["image"],
@@ -134,12 +134,6 @@ def report(
         meanings=landmark_report.meanings(numbers),
     )
     return numbers
-
-
-def _local(array: jax.Array) -> np.ndarray:
-    """Rows of this process of an array that is split over all devices, in order."""
-    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-    return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
 def _gather(part: Evaluation) -> Evaluation:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -60,6 +61,12 @@ def put_batch(mesh: Mesh, batch: Tree) -> Tree:
     """
     sharding = split_batch(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def local_rows(array: jax.Array) -> np.ndarray:
+    """Rows of this process of an array that is split over all devices, in order."""
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
 def compile_init(mesh: Mesh, init: Callable[[jax.Array], Tree]) -> Callable[[jax.Array], Tree]:

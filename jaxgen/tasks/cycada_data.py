@@ -1,0 +1,194 @@
+"""The two domains that a CyCADA config names, as sets and as batches.
+
+A set is `labelled_images.LabelledImages` (classification, in memory) or `label_maps.Scenes`
+(segmentation, read when asked). `Translated...` sets have the same labels under other images.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from jaxgen.training.batches import ZippedBatches
+from jaxgen.training.errors import ConfigError
+from jaxgen.training.files import write_atomically
+
+TRANSLATED_SPLITS = ("train", "validation")
+
+
+def open_split(config, domain: str, split: str) -> Any:
+    """A split of a domain.
+
+    Args:
+        config: the section config.source or config.target names the set.
+        domain: "source" or "target".
+        split: "train", "validation", "test" (which is the section's test_split), or a name that
+            the data set knows.
+
+    Raises:
+        ConfigError: the set has other classes than the network, or a source without labels.
+        ValueError: files or options are wrong.
+    """
+    section = config[domain].to_dict()
+    split = section["test_split"] if split == "test" else split
+    data = {**section, "data_dir": config.data.data_dir}
+    if is_segmentation(config):
+        from jaxgen.data import label_maps
+
+        opened = label_maps.open_scenes({**data, "cache": True}, split)
+    else:
+        from jaxgen.data import labelled_images
+
+        opened = labelled_images.open_images(
+            data, split, size=config.data.size, channels=config.data.channels
+        )
+        if domain == "source" and (opened.label < 0).any():
+            raise ConfigError(
+                f"config.source.name={section['name']!r}: {int((opened.label < 0).sum())} images "
+                f"of {split!r} have no label; a source needs all of them."
+            )
+    if opened.classes and len(opened.classes) != config.model.num_classes:
+        raise ConfigError(
+            f"config.{domain}.name={section['name']!r} has {len(opened.classes)} classes: set "
+            f"config.model.num_classes={len(opened.classes)} (now {config.model.num_classes})."
+        )
+    if len_of(opened) == 0:
+        raise ConfigError(f"config.{domain}.name={section['name']!r}: {split!r} holds no image.")
+    return opened
+
+
+def check_domains(source: Any, target: Any) -> None:
+    """Raises ValueError where source and target have different classes."""
+    from jaxgen.data import labelled_images
+
+    labelled_images.compare_classes(source, target)
+
+
+def is_segmentation(config) -> bool:
+    """Whether labels are maps of pixels."""
+    return config.data.task == "segmentation"
+
+
+def len_of(opened: Any) -> int:
+    """Number of images of a set."""
+    return len(opened.image) if hasattr(opened, "image") else len(opened)
+
+
+def training_batches(config, train: Any, *, source: Any, target: Any = None) -> ZippedBatches:
+    """Endless batches of this process: {"source": {"image", "label"}, "target": {"image"}}.
+
+    Args:
+        config: of the run.
+        train: the stage's `train` section.
+        source: set with labels.
+        target: set whose labels are not read, or None.
+    """
+    streams = {"source": _stream(config, train, source, seed=config.seed, with_labels=True)}
+    if target is not None:
+        streams["target"] = _stream(config, train, target, seed=config.seed + 1, with_labels=False)
+    return ZippedBatches(streams)
+
+
+def _stream(config, train, opened, *, seed, with_labels):
+    shared = dict(
+        batch_size=train.batch_size // jax.process_count(),
+        seed=seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    if is_segmentation(config):
+        from jaxgen.data import scene_batches
+
+        return scene_batches.training_batches(
+            opened,
+            crop_size=config.data.size,
+            scale=config.augment.scale,
+            flip=config.augment.flip,
+            with_labels=with_labels,
+            **shared,
+        )
+    from jaxgen.data import array_batches
+
+    arrays = {"image": opened.image} | ({"label": opened.label} if with_labels else {})
+    return array_batches.batches(arrays, **shared)
+
+
+def evaluation_batches(config, images: np.ndarray) -> Iterable[dict[str, np.ndarray]]:
+    """Every image [N, H, W, C] once, for this process's share, with "index" and "valid"."""
+    from jaxgen.data import array_batches
+
+    return array_batches.evaluation_batches(
+        {"image": images},
+        batch_size=config.evaluate.batch_size // jax.process_count(),
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+# ----------------------------------------------------------------------- translated source
+
+
+class TranslatedScenes(Sequence):
+    """Scenes whose images were translated and lie in a folder, by position."""
+
+    def __init__(self, scenes: Any, folder: Path):
+        self._scenes, self._folder = scenes, folder
+        self.classes, self.palette = scenes.classes, scenes.palette
+
+    def __len__(self):
+        return len(self._scenes)
+
+    def __getitem__(self, position) -> dict:
+        position = int(position)
+        with Image.open(self._folder / f"{position:06d}.png") as image:
+            return {**self._scenes[position], "image": np.asarray(image.convert("RGB"))}
+
+
+def translated(config, folder: Path, split: str) -> Any:
+    """The source split under its translated images, which `write_translated` has written."""
+    opened = open_split(config, "source", split)
+    if is_segmentation(config):
+        return TranslatedScenes(opened, folder / split)
+    with np.load(folder / f"{split}.npz", allow_pickle=False) as stored:
+        images = stored["image"]
+    if images.shape != opened.image.shape:
+        raise ValueError(
+            f"{folder / split}.npz holds images of shape {images.shape}, the source split "
+            f"{opened.image.shape}: delete {folder} to translate again."
+        )
+    return opened._replace(image=images)
+
+
+def write_translated(
+    config, folder: Path, translate: Callable[[np.ndarray], np.ndarray], *, step: int
+) -> None:
+    """Translates the source once, training and validation part.
+
+    Args:
+        config: of the run.
+        folder: receives one .npz or one folder of PNG files a split; `complete.json` comes last.
+        translate: uint8 [N, H, W, C] -> the same.
+        step: of the generators. A folder that holds this step's images is left alone.
+    """
+    marker = folder / "complete.json"
+    if marker.exists() and json.loads(marker.read_text()) == {"step": step}:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.unlink(missing_ok=True)
+    for split in TRANSLATED_SPLITS:
+        opened = open_split(config, "source", split)
+        if not is_segmentation(config):
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, image=translate(opened.image))
+            write_atomically(folder / f"{split}.npz", buffer.getvalue())
+            continue
+        (folder / split).mkdir(exist_ok=True)
+        for position in range(len(opened)):
+            image = translate(opened[position]["image"][None])[0]
+            Image.fromarray(image).save(folder / split / f"{position:06d}.png")
+    write_atomically(marker, json.dumps({"step": step}).encode())

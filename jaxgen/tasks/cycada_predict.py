@@ -1,0 +1,119 @@
+"""A trained CyCADA task network at work: on files, and as an artifact."""
+
+import csv
+import io
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from PIL import Image
+from tqdm import tqdm
+
+from jaxgen.data.builders import images
+from jaxgen.tasks import cycada, cycada_data, cycada_evaluation, cycada_stages
+from jaxgen.training.config import config_hash
+from jaxgen.training.errors import ConfigError
+from jaxgen.training.files import write_atomically
+
+
+def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
+    """Classifies or segments an image or a folder of images.
+
+    Writes WORKDIR/predictions/predictions.csv (file, class, probability) for classification; for
+    segmentation a label map NAME.png of class numbers and NAME_colour.png beside it.
+
+    Args:
+        config: of the run.
+        workdir: of the run.
+        devices: the mesh.
+        media: path of an image or a folder.
+
+    Returns:
+        The folder of the predictions.
+
+    Raises:
+        ConfigError: there is no input, or no network.
+    """
+    path = Path(media).expanduser()
+    files = [path] if path.is_file() else images.list_images(path) if path.is_dir() else []
+    if not media or not files:
+        raise ConfigError(f"--input={media!r}: name an image, or a folder that holds images.")
+    stage = cycada_stages.final_stage(workdir)
+    variables = cycada_stages.task_variables(config, workdir, devices, stage)
+    predict = partial(cycada_evaluation.compile_predict(config, devices), variables)
+    output = workdir / "predictions"
+    output.mkdir(parents=True, exist_ok=True)
+    root = path if path.is_dir() else path.parent
+    source = cycada_data.open_split(config, "source", "validation")
+    if cycada_data.is_segmentation(config):
+        for file in tqdm(files, unit="image"):
+            _segment(config, predict, file, output / file.relative_to(root), source.palette)
+    else:
+        rows = _classify(config, predict, files, source.classes)
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(("file", "class", "probability"))
+        for file, name, probability in rows:
+            writer.writerow((file.relative_to(root), name, f"{probability:.4f}"))
+        write_atomically(output / "predictions.csv", text.getvalue().encode())
+    print(f"wrote {len(files)} predictions of the stage {stage!r} to {output}")
+    return output
+
+
+def _classify(config, predict, files, classes):
+    from jaxgen.data import labelled_images
+
+    size, channels = config.data.size, config.data.channels
+    pictures = [
+        labelled_images.decode(file.read_bytes(), size=size, channels=channels, name=str(file))
+        for file in files
+    ]
+    probabilities = predict(np.stack(pictures))
+    best = probabilities.argmax(-1)
+    return [
+        (file, classes[label], row[label])
+        for file, label, row in zip(files, best, probabilities, strict=True)
+    ]
+
+
+def _segment(config, predict, file, output, palette):
+    picture = np.asarray(images.open_image(file, upright=True))
+    label = cycada_evaluation.predict_scene(config, predict, picture).argmax(-1)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(label.astype(np.uint8)).save(output.with_suffix(".png"))
+    colours = Image.fromarray(np.asarray(palette, np.uint8)[label])
+    colours.save(output.with_name(f"{output.stem}_colour.png"))
+
+
+def export(config, workdir: Path, devices: Mesh) -> Path:
+    """Writes the task network as a StableHLO artifact: uint8 images -> probabilities.
+
+    Returns:
+        Path of the artifact; its JSON of the same name says what goes in and out.
+    """
+    from jaxgen.training.export import write_artifact
+
+    stage = cycada_stages.final_stage(workdir)
+    state, step = cycada_stages.restore(config, workdir, devices, stage)
+    variables = jax.tree.map(np.asarray, state.network.ema)
+    size, channels = config.data.size, config.data.channels
+    folder = workdir / "export"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "network.stablehlo"
+    per_pixel = ", per pixel" if cycada_data.is_segmentation(config) else ""
+    write_artifact(
+        path,
+        lambda batch: jax.nn.softmax(cycada.predict(config, variables, batch)),
+        [(("b", size, size, channels), np.uint8)],
+        description={
+            "input": f"uint8 [b, {size}, {size}, {channels}] images",
+            "output": f"float32 class probabilities{per_pixel}",
+            "classes": list(cycada_data.open_split(config, "source", "validation").classes),
+            "stage": stage,
+            "step": step,
+            "config_hash": config_hash(config),
+        },
+    )
+    return path
