@@ -18,7 +18,7 @@ from experiments.studies import records
 STUDY, TUNING = "laplace_helen", "laplace_helen_learning_rate"
 CONFIG = "experiments/configs/laplace/helen.py"
 STEPS, SEEDS = 2000, (0, 1, 2)
-LOSSES, RATES = ("soft_argmax_l2", "gaussian_kl", "laplace_kl"), (1e-3, 3e-3, 1e-2, 3e-2)
+LOSSES, RATES = ("soft_argmax_l2", "gaussian_kl", "laplace_kl"), (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 METRICS = (
     "nme_inter_ocular",
     "auc_0.08",
