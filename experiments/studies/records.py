@@ -65,14 +65,25 @@ def is_done(system: str, study: str, job: Job) -> bool:
 _KEYS = ("dataset", "split", "method", "variant", "seed", "steps")
 
 
-def run_once(system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Path) -> None:
+def run_once(
+    system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Path, **options
+) -> None:
     """Runs a job that has no record yet; arguments as of `run`."""
     if not is_done(system, study, job):
         print(f"running {study}/{job.name}", flush=True)
-        run(system, study, job, metrics, workdirs)
+        run(system, study, job, metrics, workdirs, **options)
 
 
-def run(system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Path) -> None:
+def run(
+    system: str,
+    study: str,
+    job: Job,
+    metrics: Sequence[str],
+    workdirs: Path,
+    *,
+    length: str = "train.steps",
+    others: Sequence[tuple[str, str, str]] = (),
+) -> None:
     """Runs a job to its end and records the given metrics.
 
     Args:
@@ -81,6 +92,8 @@ def run(system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Pat
         job: what to run.
         metrics: keys of report/results.json.
         workdirs: folder of all runs of the study.
+        length: key of the config that takes job.steps.
+        others: (method, metric, key of results.json) of other methods that the run measures too.
 
     Raises:
         subprocess.CalledProcessError: the run failed; its output is in WORKDIR/log.txt.
@@ -88,7 +101,7 @@ def run(system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Pat
     workdir = workdirs / job.name
     workdir.mkdir(parents=True, exist_ok=True)
     arguments = ["-m", f"experiments.{system}", *job.arguments, f"--config.seed={job.seed}"]
-    arguments.append(f"--config.train.steps={job.steps}")
+    arguments.append(f"--config.{length}={job.steps}")
     with (workdir / "log.txt").open("a") as log:
         subprocess.run(
             [sys.executable, *arguments, f"--workdir={workdir}"],
@@ -101,4 +114,11 @@ def run(system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Pat
     results = json.loads((workdir / "report" / "results.json").read_text())
     command = shlex.join(["python", *arguments])
     facts = dict(study=study, **{key: getattr(job, key) for key in _KEYS})
-    append(system, [facts | dict(metric=m, value=results[m], command=command) for m in metrics])
+    rows = [(job.method, metric, metric) for metric in metrics] + list(others)
+    append(
+        system,
+        [
+            facts | dict(method=method, metric=metric, value=results[key], command=command)
+            for method, metric, key in rows
+        ],
+    )

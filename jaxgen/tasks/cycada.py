@@ -44,14 +44,17 @@ class TaskState:
 def task_net(config):
     """The classifier or segmentation network of a config."""
     model = config.model
-    build = {
-        "lenet": digits.LeNet,
-        "dtn": digits.Dtn,
+    classifiers = {"lenet": digits.LeNet, "dtn": digits.Dtn}
+    if config.data.task == "classification":
+        return classifiers[model.name](num_classes=model.num_classes)
+    segmenters = {
         "fcn8s": segmentation.Fcn8s,
         "drn26": drn.Drn26,
         "compact": segmentation.CompactSegmenter,
-    }[model.name]
-    return build(num_classes=model.num_classes)
+    }
+    # Score maps are aligned before they are enlarged to the size of the image.
+    adapt = {"logits": "scores", "features": "last"}[config.alignment.on]
+    return segmenters[model.name](num_classes=model.num_classes, adapt=adapt)
 
 
 def scale(images: jax.Array) -> jax.Array:

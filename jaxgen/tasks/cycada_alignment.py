@@ -160,14 +160,12 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
 def _features(config, variables, images):
     """What the discriminator sees, without dropout and with kept statistics."""
     net = task_net(config)
-    if config.alignment.on == "logits":
-        return net.apply(variables, images, train=False)
-    return net.apply(variables, images, train=False, method="features_and_logits")[0]
+    return _chosen(config, net.apply(variables, images, train=False, method="features_and_logits"))
 
 
 def _train_features(config, player, params, images, key):
     """The same with dropout and batch statistics: (features, new statistics)."""
-    (features, logits), mutated = task_net(config).apply(
+    found, mutated = task_net(config).apply(
         {"params": params, "batch_stats": player.batch_stats},
         images,
         train=True,
@@ -175,8 +173,14 @@ def _train_features(config, player, params, images, key):
         mutable=["batch_stats"],
         method="features_and_logits",
     )
-    chosen = logits if config.alignment.on == "logits" else features
-    return chosen, mutated.get("batch_stats", {})
+    return _chosen(config, found), mutated.get("batch_stats", {})
+
+
+def _chosen(config, features_and_logits):
+    """The logits of a classifier if config.alignment.on says so, else the network's features."""
+    features, logits = features_and_logits
+    is_classifier = config.data.task == "classification"
+    return logits if is_classifier and config.alignment.on == "logits" else features
 
 
 def _discriminate(config, params, features, key):

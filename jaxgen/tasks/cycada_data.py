@@ -107,7 +107,7 @@ def _stream(config, train, opened, *, seed, with_labels):
         return scene_batches.training_batches(
             opened,
             crop_size=config.data.size,
-            scale=config.augment.scale,
+            scale=(1 - config.augment.scale, 1 + config.augment.scale),
             flip=config.augment.flip,
             with_labels=with_labels,
             **shared,
@@ -138,15 +138,20 @@ class TranslatedScenes(Sequence):
 
     def __init__(self, scenes: Any, folder: Path):
         self._scenes, self._folder = scenes, folder
-        self.classes, self.palette = scenes.classes, scenes.palette
+        self.classes, self.palette, self.labelled = scenes.classes, scenes.palette, True
 
     def __len__(self):
         return len(self._scenes)
 
     def __getitem__(self, position) -> dict:
-        position = int(position)
+        return self.read(position)
+
+    def read(self, position, *, with_label=True) -> dict:
+        """One scene; without its label map if that is not asked for."""
+        position = range(len(self))[position]
         with Image.open(self._folder / f"{position:06d}.png") as image:
-            return {**self._scenes[position], "image": np.asarray(image.convert("RGB"))}
+            picture = np.asarray(image.convert("RGB"))
+        return {**self._scenes.read(position, with_label=with_label), "image": picture}
 
 
 def translated(config, folder: Path, split: str) -> Any:

@@ -1,0 +1,180 @@
+"""CyCADA's three kinds of step: what moves, what stays, and which loss does what."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.configs.cycada import default
+from jaxgen.tasks import cycada, cycada_alignment, cycada_translation
+from jaxgen.tasks.cycada_schema import check_config
+from jaxgen.training.state import run_key
+
+BATCH = 4
+
+
+def tiny(**changes):
+    config = default.get_config("smoke")
+    config.data.update(size=28, channels=1)
+    config.alignment.hidden = 16
+    config.update_from_flattened_dict(changes)
+    check_config(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, BATCH, 28, 28, 1), np.uint8)
+    return {
+        "source": {"image": images[0], "label": np.arange(BATCH, dtype=np.int32)},
+        "target": {"image": images[1]},
+    }
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return jax.jit(partial(cycada.init_task, tiny()))(run_key(7)).network.ema
+
+
+def changed(before, after):
+    """Whether any leaf of two trees differs."""
+    return any(
+        not np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    )
+
+
+def test_scale_and_back():
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    scaled = cycada.scale(jnp.asarray(images))
+    assert scaled.min() == -1 and scaled.max() == 1
+    np.testing.assert_array_equal(cycada.unscale(scaled), images)
+
+
+def test_task_network_learns_its_batch(batch):
+    config = tiny(**{"task.optimiser.learning_rate": 1e-3, "task.train.steps": 40})
+    step = jax.jit(partial(cycada.task_step, config))
+    state = cycada.init_task(config, run_key(0))
+    for _ in range(40):
+        state, metrics = step(state, {"source": batch["source"]})
+    assert metrics["loss"] < 0.5 and int(state.step) == 40
+    logits = cycada.predict(config, state.network.ema, batch["source"]["image"])
+    np.testing.assert_array_equal(logits.argmax(-1), batch["source"]["label"])
+
+
+@pytest.mark.parametrize("mode", ["frozen", "joint", "none"])
+def test_translation_step_moves_both_games(batch, judge, mode):
+    changes = {"translation.semantic.mode": mode}
+    if mode == "joint":
+        changes["data.size"] = 32  # the least that the released classifier takes
+        pad = ((0, 0), (2, 2), (2, 2), (0, 0))
+        batch = jax.tree.map(lambda x: np.pad(x, pad) if x.ndim == 4 else x, batch)
+    config = tiny(**changes)
+    init = jax.jit(partial(cycada_translation.init_state, config))
+    before = init(run_key(0), judge)
+    step = jax.jit(partial(cycada_translation.train_step, config))
+    after, metrics = step(before, batch)
+    assert all(np.isfinite(value) for value in metrics.values())
+    for name in ("generators", "discriminators"):
+        assert changed(getattr(before, name).params, getattr(after, name).params)
+    assert ("semantic_target" in metrics) == (mode != "none")
+    # While it fills, a pool holds exactly the translations of the batch.
+    assert int(after.pools["target"].count) == BATCH
+    if mode == "frozen":
+        chex.assert_trees_all_equal(after.judge, judge)
+    if mode == "joint":
+        assert changed(before.classifier.params, after.classifier.params)
+        # Nobody has measured the classifier before the first step: it is not asked.
+        assert metrics["semantic_target"] == 0
+        asked, later = step(after.replace(classifier_loss=jnp.array(0.5)), batch)
+        assert later["semantic_target"] > 0
+        np.testing.assert_allclose(asked.classifier_loss, later["classifier/loss"])
+
+
+def test_terms_without_weight_are_left_out(batch, judge):
+    config = tiny(
+        **{
+            "translation.weights.cycle_source": 0.0,
+            "translation.weights.identity_target": 2.0,
+            "translation.semantic.mode": "none",
+        }
+    )
+    state = cycada_translation.init_state(config, run_key(0))
+    _, metrics = jax.jit(partial(cycada_translation.train_step, config))(state, batch)
+    assert "cycle_source" not in metrics and "cycle_target" in metrics
+    weights = config.translation.weights
+    terms = [name for name in metrics if name in weights]
+    np.testing.assert_allclose(
+        metrics["loss"], sum(weights[name] * metrics[name] for name in terms), rtol=1e-5
+    )
+
+
+def test_translation_keeps_the_type_and_size_of_images(batch):
+    config = tiny(**{"translation.semantic.mode": "none"})
+    state = cycada_translation.init_state(config, run_key(0))
+    images = cycada_translation.translate(
+        config, state.generators.params["target"], batch["source"]["image"]
+    )
+    chex.assert_shape(images, (BATCH, 28, 28, 1))
+    chex.assert_type(images, jnp.uint8)
+
+
+def align(config, judge, batch, steps=1):
+    state = cycada_alignment.init_state(config, run_key(0), judge)
+    step = jax.jit(partial(cycada_alignment.train_step, config))
+    trace = []
+    for _ in range(steps):
+        state, metrics = step(state, batch)
+        trace.append(metrics)
+    return state, trace
+
+
+def test_network_moves_only_while_the_gate_is_open(batch, judge):
+    # A gate that nothing passes: the discriminator learns alone.
+    shut, trace = align(tiny(**{"alignment.gate": 1.0}), judge, batch, steps=3)
+    chex.assert_trees_all_equal(shut.network.params, judge["params"])
+    assert [float(m["gate"]) for m in trace] == [0, 0, 0]
+    # A gate that everything passes, after one step of warm-up.
+    config = tiny(**{"alignment.gate": 0.0, "alignment.warmup_steps": 1})
+    opened, trace = align(config, judge, batch, steps=3)
+    assert changed(opened.network.params, judge["params"])
+    assert float(trace[0]["gate"]) == 0
+    chex.assert_trees_all_equal(opened.reference, judge)
+
+
+def test_gate_looks_at_the_mean_of_its_window(batch, judge):
+    config = tiny(**{"alignment.gate": 0.4, "alignment.window": 4, "alignment.warmup_steps": 0})
+    state, trace = align(config, judge, batch, steps=4)
+    accuracies = [float(m["discriminator/accuracy"]) for m in trace]
+    np.testing.assert_allclose(state.accuracies, accuracies)
+    means = [sum(accuracies[: n + 1]) / 4 for n in range(4)]
+    assert [float(m["gate"]) for m in trace] == [float(mean > 0.4) for mean in means]
+
+
+def test_alignment_fools_a_discriminator(judge, batch):
+    """Target images are source images made negative: alignment must close the gap."""
+    config = tiny(
+        **{
+            "alignment.gate": 0.5,
+            "alignment.warmup_steps": 20,
+            "alignment.train.steps": 200,
+            "alignment.optimiser.learning_rate": 1e-3,
+            "alignment.discriminator_optimiser.learning_rate": 1e-3,
+        }
+    )
+    batch = {"source": batch["source"], "target": {"image": 255 - batch["source"]["image"]}}
+    _, trace = align(config, judge, batch, steps=120)
+    best = max(float(m["discriminator/accuracy"]) for m in trace[:30])
+    adversarial = [float(m["adversarial"]) for m in trace]
+    assert best > 0.8
+    assert np.mean(adversarial[-20:]) < np.max(adversarial)
+
+
+def test_shared_weights_keep_no_reference(judge, batch):
+    config = tiny(**{"alignment.shared": True, "alignment.task_weight": 1.0})
+    state, trace = align(config, judge, batch)
+    assert state.reference is None and trace[0]["task"] > 0
