@@ -13,6 +13,7 @@ pixels (0: never), and stored without loss or as they are.
 
 from pathlib import Path
 
+import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -126,4 +127,4 @@ def _stored(path, max_side) -> bytes:
         image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     elif images.is_plain(path, ("JPEG", "PNG")):
         return path.read_bytes()
-    return class_sets.png(image)
+    return class_sets.png(np.asarray(image))

@@ -70,16 +70,16 @@ def _glyph(font, text, stroke) -> Image.Image:
 
 def _draw_row(rng, glyphs, digit) -> np.ndarray:
     """Coverage of the digit and its neighbours: [SIDE, SIDE] float32 in [0, 1]."""
-    height = rng.uniform(0.62, 0.95) * _FINE
+    height = rng.uniform(0.7, 1.0) * _FINE
     shape = _shape(rng, height / _HEIGHT)
-    centre = _FINE / 2 + rng.uniform(-0.05, 0.05, 2) * _FINE
+    centre = _FINE / 2 + rng.uniform(-0.04, 0.04, 2) * _FINE
     step = rng.uniform(0.75, 1.0) * height  # from one digit to the next
     row = [(digit, 0)]
     row += [(int(rng.integers(10)), side) for side in (-1, 1) if rng.random() < 0.5]
-    masks = []
+    inverse, masks = np.linalg.inv(shape), []
     for value, side in row:
         place = centre + shape @ (side * step * _HEIGHT / height, 0.0)
-        masks.append(_place(glyphs[value], np.linalg.inv(shape), place))
+        masks.append(_place(glyphs[value], inverse, place))
     mask = np.maximum.reduce(masks).reshape(SIDE, 2, SIDE, 2).mean((1, 3))
     return mask.astype(np.float32) / 255
 
@@ -116,14 +116,11 @@ def _ground(rng) -> np.ndarray:
 
 def _ink(rng, ground) -> np.ndarray:
     """A colour that can be told from the ground's mean, somewhat uneven. [SIDE, SIDE, 3]."""
-    mean, weights = ground.mean((0, 1)), np.array([0.299, 0.587, 0.114])
-    least = 0.25
-    for _ in range(20):
-        ink = _colour(rng)
-        if abs((ink - mean) @ weights) > least:
-            break
-    else:
-        ink = np.full(3, 1.0 if mean @ weights < 0.5 else 0.0)
+    mean, weights = ground.mean((0, 1)), np.array([0.299, 0.587, 0.114])  # of luminance
+    inks = [_colour(rng) for _ in range(6)]
+    # The first that is well lighter or darker; else black or white, whichever is further away.
+    inks.append(np.full(3, float(mean @ weights < 0.5)))
+    ink = next(ink for ink in inks if abs((ink - mean) @ weights) > 0.25)
     return (ink * (1 + rng.uniform(-0.25, 0.25) * (_ramp(rng)[..., None] - 0.5))).astype(np.float32)
 
 
