@@ -99,7 +99,10 @@ def summary(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
         "miou": mean_iou(matrix),
         "fwiou": frequency_weighted_iou(matrix),
         "pixel_accuracy": pixel_accuracy(matrix),
-        **{f"iou_{name}": float(value) for name, value in zip(classes, iou, strict=True)},
+        **{
+            f"iou_{name.replace(' ', '_')}": float(value)
+            for name, value in zip(classes, iou, strict=True)
+        },
     }
 
 
