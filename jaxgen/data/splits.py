@@ -37,6 +37,13 @@ class Part:
     label_fraction: float
     label_seed: int
 
+    def takes(self, group: str) -> bool:
+        """Whether examples of a group belong to this split rather than to its counterpart."""
+        if self.held_out == 0 or self.split not in ("train", "validation"):
+            return True
+        is_held = hashing.uniform(f"validation/{group}") < self.held_out
+        return is_held == (self.split == "validation")
+
     def choose(self, count: int, label_of: Callable[[int], dict]) -> np.ndarray:
         """The examples of this split, as increasing positions in `stored`.
 
@@ -49,9 +56,7 @@ class Part:
         """
         positions = np.arange(count)
         if self.held_out > 0 and self.split in ("train", "validation"):
-            hashed = [hashing.uniform(f"validation/{label_of(p)['group']}") for p in positions]
-            is_held = np.array(hashed) < self.held_out
-            positions = positions[is_held == (self.split == "validation")]
+            positions = positions[[self.takes(label_of(p)["group"]) for p in positions]]
             if not len(positions):
                 raise ValueError(
                     f"no group of {'+'.join(self.stored)!r} falls into {self.split!r} at "
