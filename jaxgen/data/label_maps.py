@@ -66,17 +66,20 @@ class Scenes(Sequence):
     def read(self, position, *, with_label=True) -> dict:
         """One scene; without its label map if that is not asked for."""
         position = range(len(self))[position]
-        key = (position, with_label)
-        if self._cache is not None and key in self._cache:
-            return dict(self._cache[key])
-        record = self._records[int(self._positions[position])]
-        name = record["name"].decode()
-        scene = {"image": np.asarray(images.open_image(record["image"], name=name)), "name": name}
-        if with_label:
-            scene["label"] = _label(record, name)
-        if self._cache is not None:
-            self._cache[key] = scene
-        return dict(scene)
+        known = {} if self._cache is None else self._cache.get(position, {})
+        if "image" not in known or (with_label and "label" not in known):
+            record = self._records[int(self._positions[position])]
+            name = record["name"].decode()
+            image = known.get("image")
+            if image is None:
+                image = np.asarray(images.open_image(record["image"], name=name))
+            known = {"image": image, "name": name}
+            if with_label:
+                known["label"] = _label(record, name)
+            if self._cache is not None:
+                self._cache[position] = known
+        keys = ("image", "name", "label") if with_label else ("image", "name")
+        return {key: known[key] for key in keys}
 
     @property
     def names(self) -> list[str]:
