@@ -394,6 +394,22 @@ def test_own_scenes_in_train_and_test_folders(own, tmp_path):
     assert len(load(config, "train")) == 11 and set(load(config, "test")) == {"test/03"}
 
 
+def test_own_photographs_are_turned_upright_with_their_labels(own, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # turn by a quarter to the right
+    image = Image.open(own / "images/drive/00.jpg")
+    image.save(own / "images/drive/00.jpg", exif=exif, quality=95)
+    label = np.zeros(SHAPE[::-1], np.uint8)
+    label[:3] = 2
+    Image.fromarray(label).save(own / "labels/drive/00.png")
+    config = config_of("scene_folder", own, tmp_path, test_fraction=0.0)
+    scene = load(config, "train")["drive/00"]
+    assert scene["image"].shape == (*SHAPE[::-1], 3)
+    np.testing.assert_array_equal(scene["label"], label)
+    upright = np.rot90(np.asarray(image), -1).astype(int)
+    assert np.abs(scene["image"] - upright).mean() < 6
+
+
 def test_own_scenes_without_labels(own, tmp_path):
     (own / "labels").rename(own / "elsewhere")
     (own / "classes.txt").unlink()
