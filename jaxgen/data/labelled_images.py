@@ -80,10 +80,14 @@ def open_images(data_config, split: str, *, size: int, channels: int) -> Labelle
     )
 
 
-def compare_classes(source: LabelledImages, target: LabelledImages) -> None:
+def compare_classes(source, target) -> None:
     """Checks that two domains have the same classes in the same order.
 
     A target without any class (a folder of images without labels) fits every source.
+
+    Args:
+        source: LabelledImages, or another set with `classes`.
+        target: the same.
 
     Raises:
         ValueError: they differ; the message names the classes.
@@ -94,8 +98,8 @@ def compare_classes(source: LabelledImages, target: LabelledImages) -> None:
     raise ValueError(
         "source and target must have the same classes in the same order: only the source has "
         f"{sorted(of_source - of_target)}, only the target has {sorted(of_target - of_source)} "
-        f"(source: {list(source.classes)}, target: "
-        f"{list(target.classes)}). Rename the class folders of one of them"
+        f"(source: {list(source.classes)}, target: {list(target.classes)}). Rename the "
+        "class folders of one of them"
     )
 
 

@@ -11,6 +11,7 @@ become `test`, by a hash of their names. Images are turned upright, shrunk to at
 pixels (0: never), and stored without loss or as they are.
 """
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -39,19 +40,18 @@ class ImageClasses(class_sets.ClassBuilder):
                 "option test_fraction of image_classes is at least 0 and below 1, got "
                 f"{options['test_fraction']}"
             )
-        return [path for path, *_ in list_split(manual_dir)] + [
-            path for split in SPLITS for path, *_ in list_split(manual_dir / split)
-        ]
+        found = list_splits(manual_dir, options["test_fraction"])
+        return [path for listed in found.values() for path, _ in listed]
 
     @property
     def classes(self):
         """Names of the folders, over all splits."""
-        found = {name for listed in self._listed().values() for _, name in listed}
+        found = {name for listed in self._listed.values() for _, name in listed}
         return tuple(sorted(found - {None}))
 
     def split_parts(self, split):
         """Checks that the folder of a split is there, and that the classes agree."""
-        listed = self._listed()
+        listed = self._listed
         if split in SPLITS and split not in listed:
             raise ValueError(
                 f"{self.builder_config.manual_dir} holds no images of {split!r}; it has "
@@ -70,21 +70,12 @@ class ImageClasses(class_sets.ClassBuilder):
 
     def splits(self):
         """The splits that are there."""
-        return {split: self._examples(found) for split, found in self._listed().items()}
+        return {split: self._examples(found) for split, found in self._listed.items()}
 
-    def _listed(self) -> dict[str, list[tuple[Path, str | None]]]:
-        """Split -> its (path, class)."""
-        root, options = self.builder_config.manual_dir, self.builder_config.options
-        given = {split: list_split(root / split) for split in SPLITS if (root / split).is_dir()}
-        if given:
-            return {split: found for split, found in given.items() if found}
-        found = list_split(root)
-        share = 0 if found and found[0][1] is None else options["test_fraction"]
-        parts = {"train": [], "test": []}
-        for path, name in found:
-            hashed = hashing.uniform(f"test/{path.relative_to(root).as_posix()}")
-            parts["test" if hashed < share else "train"].append((path, name))
-        return {split: listed for split, listed in parts.items() if listed}
+    @functools.cached_property
+    def _listed(self):
+        config = self.builder_config
+        return list_splits(config.manual_dir, config.options["test_fraction"])
 
     def _examples(self, listed):
         root, options = self.builder_config.manual_dir, self.builder_config.options
@@ -96,29 +87,39 @@ class ImageClasses(class_sets.ClassBuilder):
             }
 
 
-def list_split(folder: Path) -> list[tuple[Path, str | None]]:
-    """The images of one split with the name of their class, None where there are no classes.
+def list_splits(root: Path, test_fraction: float) -> dict[str, list[tuple[Path, str | None]]]:
+    """Split -> its images, each with the name of its class, None where there are no classes.
 
     Raises:
         ValueError: a class folder is empty, or images lie beside class folders.
     """
-    if not folder.is_dir():
-        return []
+    given = {split: _list(root / split) for split in SPLITS if (root / split).is_dir()}
+    if not given:
+        found = _list(root)
+        is_labelled = any(name is not None for _, name in found)
+        given = {"train": [], "test": []}
+        for path, name in found:
+            hashed = hashing.uniform(f"test/{path.relative_to(root).as_posix()}")
+            is_test = is_labelled and hashed < test_fraction
+            given["test" if is_test else "train"].append((path, name))
+    return {split: listed for split, listed in given.items() if listed}
+
+
+def _list(folder) -> list[tuple[Path, str | None]]:
     below = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    loose = [path for path in images.list_images(folder) if path.parent == folder]
-    if not below or set(SPLITS) & {path.name for path in below}:
-        return [(path, None) for path in loose]
+    found = images.list_images(folder)
+    if not below:
+        return [(path, None) for path in found]
+    loose = [path.name for path in found if path.parent == folder]
     if loose:
         raise ValueError(
-            f"{folder}: {loose[0].name} lies beside the folders of the classes; move it into one"
+            f"{folder}: {loose[0]} lies beside the folders of the classes; move it into one"
         )
-    found = []
-    for class_folder in below:
-        inside = images.list_images(class_folder)
+    of_class = {path.name: images.list_images(path) for path in below}
+    for name, inside in of_class.items():
         if not inside:
-            raise ValueError(f"{class_folder}: the folder of this class holds no image")
-        found += [(path, class_folder.name) for path in inside]
-    return found
+            raise ValueError(f"{folder / name}: the folder of this class holds no image")
+    return [(path, name) for name, inside in of_class.items() for path in inside]
 
 
 def _stored(path, max_side) -> bytes:

@@ -13,6 +13,7 @@ Options: `photos`, the folder, absolute or below the folder of MNIST; `side`, 28
 (a digit of 32 has a border of 2); `seed`.
 """
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +58,15 @@ class MnistM(mnist_idx.MnistIdx):
 
     def _digits(self, split):
         digits, labels = self.read_checked(split)
-        root, options = self.builder_config.manual_dir, self.builder_config.options
+        options = self.builder_config.options
         border = (options["side"] - 28) // 2
         digits = np.pad(digits, ((0, 0), (border, border), (border, border)))
-        photos = [_open_photo(path, options["side"]) for path in _photos(root, options)]
-        return _blended(digits, labels, photos, seed=options["seed"], split=split)
+        return _blended(digits, labels, self._opened, seed=options["seed"], split=split)
+
+    @functools.cached_property
+    def _opened(self):
+        root, options = self.builder_config.manual_dir, self.builder_config.options
+        return [_open_photo(path, options["side"]) for path in _photos(root, options)]
 
 
 def blend(digit: np.ndarray, patch: np.ndarray) -> np.ndarray:

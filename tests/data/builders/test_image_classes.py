@@ -131,3 +131,9 @@ def test_a_broken_image_is_named(own, tmp_path):
 def test_bad_options_name_the_key(own, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         load(own, tmp_path, **options)
+
+
+def test_a_class_may_be_called_test(tmp_path, save_image):
+    for name in ("test", "real"):
+        save_image(tmp_path / "own" / "train" / name / "x.jpg")
+    assert load(tmp_path / "own", tmp_path).classes == ("real", "test")
