@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.models.convolution import Conv, conv_doubling, conv_halving, out_size, reflect
+from jaxgen.models import conv_gradients
+from jaxgen.models.convolution import Conv, conv_doubling, convolve, out_size, reflect
 from jaxgen.models.instance_norm import instance_norm
 
 
@@ -41,7 +42,18 @@ def assert_same_with_gradient(fast, plain, *arguments):
         (4, 2, 1, 1, (6, 7)),
         (4, 2, 0, 1, (5, 6)),
         (5, 2, 2, 1, (6, 7)),
+        # Kernels larger than the map, or than the gradient's map.
+        (4, 1, 1, 1, (3, 4)),
+        (4, 1, 1, 1, (2, 5)),
+        (5, 2, 2, 1, (4, 4)),
+        (5, 2, 2, 1, (2, 3)),
+        # More output pixels than count as small.
+        (3, 1, 1, 1, (17, 16)),
+        (3, 2, 1, 1, (33, 32)),
+        # Large kernels from few channels, on blocks where the result is even.
+        (7, 1, 0, 1, (8, 10)),
         (7, 1, 0, 1, (8, 9)),
+        (5, 1, 2, 1, (4, 6)),
     ],
 )
 def test_convolution_equals_flax(size, stride, padding, dilation, shape):
@@ -64,9 +76,27 @@ def test_convolution_without_bias_has_none():
     assert list(variables["params"]) == ["kernel"]
 
 
-def test_gradient_of_the_halving_is_a_gradient():
+@pytest.mark.parametrize("size", [5, 7])
+def test_convolution_to_few_channels_equals_flax(size):
+    x, kernel = random(2, size + 3, size + 5, 6), random(size, size, 6, 3, seed=1)
+
+    def plain(x, kernel):
+        layer = nn.Conv(3, (size, size), padding="VALID", use_bias=False)
+        return layer.apply({"params": {"kernel": kernel}}, x)
+
+    assert_same_with_gradient(lambda x, k: convolve(x, k, 1, 0), plain, x, kernel)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_second_derivatives_exist(stride):
+    # Gradient penalties need them.
     x, kernel = random(1, 5, 4, 2), random(3, 3, 2, 2, seed=1)
-    jax.test_util.check_grads(lambda *a: conv_halving(*a, 1), (x, kernel), 1, ["rev"], atol=1e-2)
+
+    def norm(convolve):
+        value = lambda x: jnp.square(convolve(x, kernel, stride, 1)).sum()  # noqa: E731
+        return jax.jit(jax.grad(lambda x: jnp.square(jax.grad(value)(x)).sum()))(x)
+
+    np.testing.assert_allclose(norm(convolve), norm(conv_gradients.library), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 1)])
