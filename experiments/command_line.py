@@ -75,6 +75,7 @@ def _define_flags(system: str) -> None:
     )
     flags.DEFINE_string("workdir", f"runs/{system}", "Folder of the run: all output goes there.")
     flags.DEFINE_enum("mode", "train", MODES, "train also evaluates at its end.")
+    flags.DEFINE_string("input", "", "predict: an image or a folder; a video for landmarks.")
     flags.DEFINE_bool("distributed", False, "Join the other processes of a pod or cluster.")
     if {"-h", "-help", "--help", "--helpfull"} & set(sys.argv):
         print(sys.modules["__main__"].__doc__, flags.FLAGS.get_help(), sep="\n")

@@ -10,8 +10,6 @@ from absl import flags
 from experiments import command_line
 from jaxgen.tasks.cycada_schema import check_config
 
-flags.DEFINE_string("input", "", "predict: an image or a folder of images.")
-
 
 def train(config, workdir):
     """Runs the stages of config.stages, goes on with unfinished ones, and evaluates."""

@@ -6,7 +6,8 @@
 One run measures every method of a direction and seed: source only, pixel, feature, pixel +
 feature, target only. The ablations leave out one loss of the translation and stop at the pixel
 stage. All have the same budget; checkpoints of task networks are chosen on held-out source images,
-those of the alignment are the last. Stop it at any time and start it again. Records: docs/results/cycada.jsonl.
+those of the alignment are the last. Stop it at any time and start it again. Records:
+docs/results/cycada.jsonl.
 """
 
 from pathlib import Path

@@ -40,7 +40,7 @@ def open_split(config, domain: str, split: str) -> Any:
     if is_segmentation(config):
         from jaxgen.data import label_maps
 
-        opened = label_maps.open_scenes({**data, "cache": True}, split)
+        opened = label_maps.open_scenes({**data, "cache": config.data.cache}, split)
     else:
         from jaxgen.data import labelled_images
 

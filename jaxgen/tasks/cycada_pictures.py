@@ -52,7 +52,7 @@ def save_grid(folder: Path, step: int, translate: Callable, examples: dict) -> N
     folder.mkdir(parents=True, exist_ok=True)
     picture = grid(translate, examples)
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    factor = max(1, 640 // image.width)
+    factor = max(1, 900 // image.width)
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     image.save(folder / f"step_{step:06d}.png")
 

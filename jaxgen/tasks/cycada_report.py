@@ -33,13 +33,14 @@ METHODS = {
 _RATE = "train/images_per_second"
 
 
-def evaluate_stages(config, workdir: Path, devices: Mesh) -> dict[str, np.ndarray]:
-    """Confusion matrices on the target's test split by method, for all stages that are there."""
+def evaluate_stages(
+    config, workdir: Path, devices: Mesh, test: Any
+) -> dict[str, cycada_evaluation.Evaluation]:
+    """What the network of each finished stage says of a set, by method."""
     evaluate = cycada_evaluation.compile_evaluate(config, devices)
-    test = cycada_data.open_split(config, "target", "test")
     done = cycada_stages.done_stages(workdir)
     return {
-        method: evaluate(cycada_stages.task_variables(config, workdir, devices, stage), test)[0]
+        method: evaluate(cycada_stages.task_variables(config, workdir, devices, stage), test)
         for stage, (method, _) in METHODS.items()
         if stage in done
     }
@@ -66,34 +67,21 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
 
     Returns:
         Flat figures: <metric>_<method> for every method, the metric itself for the last of the
-        run, and label_flip_rate.
+        run, and label_flip_rate. Where the target has no labels to measure with, only what needs
+        none: entropy and soft_neighbourhood_density.
 
     Raises:
-        ValueError: no stage has trained a task network, or the test split has no labels.
+        ConfigError: no stage has trained a task network.
     """
-    found = evaluate_stages(config, workdir, devices)
-    if not found:
-        raise ValueError(
-            f"no task network in {workdir}: run --mode=train first, with the stage 'source'."
-        )
-    if not all(confusion.sum() for confusion in found.values()):
-        raise ValueError(
-            f"the split {config.target.test_split!r} of config.target.name="
-            f"{config.target.name!r} has no labels to measure with: predictions need none "
-            "(--mode=predict)."
-        )
-    numbers: dict[str, float] = {}
     stage = cycada_stages.final_stage(workdir)
     last = METHODS[stage][0]
-    numbers |= cycada_evaluation.task_numbers(config, found[last])
-    for method, confusion in found.items():
-        for name, value in cycada_evaluation.task_numbers(config, confusion).items():
-            numbers[f"{name}_{method}"] = value
-    if not cycada_data.is_segmentation(config):
-        total = int(found[last].sum())
-        right = np.arange(total) < round(numbers["accuracy"] / 100 * total)
-        low, high = adaptation.accuracy_interval(right, np.ones(total, bool))
-        numbers |= {"accuracy_low": low, "accuracy_high": high}
+    split = "test" if config.target.test_split else "validation"
+    test = cycada_data.open_split(config, "target", split)
+    evaluations = evaluate_stages(config, workdir, devices, test)
+    numbers = cycada_evaluation.label_free_numbers(evaluations[last].probabilities)
+    found = {name: item.confusion for name, item in evaluations.items() if item.confusion.sum()}
+    if found:
+        numbers = _measured(config, found, last) | numbers
     flips = flip_rate(config, workdir, devices)
     if flips is not None:
         numbers["label_flip_rate"] = flips
@@ -105,23 +93,42 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
     write_report(
         workdir / "report",
         title=f"CyCADA: {config.source.name} to {config.target.name}",
-        summary=f"Measured on the split {config.target.test_split!r} of the target.",
+        summary=f"Measured on the split {config.target.test_split or split!r} of the target."
+        + ("" if found else " It has no labels: only criteria that need none are shown."),
         metrics=numbers,
-        split=config.target.test_split,
+        split=config.target.test_split or split,
         step=step,
         seed=config.seed,
         images_per_second=float(np.median(rates)) if rates else None,
         config=config,
-        pictures=_pictures(config, workdir, devices, found, last),
-        tables=[_class_table(config, found)],
-        headline=[f"{name}_{method}" for method in list(found)[:4]],
+        pictures=_pictures(config, workdir, devices, found, last, test),
+        tables=[_class_table(config, found)] if found else (),
+        headline=[f"{name}_{method}" for method in list(found)[:4]] or ["entropy"],
         meanings=_meanings(numbers, name),
     )
     return numbers
 
 
+def _measured(config, found, last) -> dict[str, float]:
+    """Every figure that labels allow; `found` holds confusion matrices by method."""
+    numbers = cycada_evaluation.task_numbers(config, found[last])
+    for method, confusion in found.items():
+        for name, value in cycada_evaluation.task_numbers(config, confusion).items():
+            numbers[f"{name}_{method}"] = value
+    if not cycada_data.is_segmentation(config):
+        total, right = int(found[last].sum()), int(np.trace(found[last]))
+        low, high = adaptation.accuracy_interval(np.arange(total) < right, np.ones(total, bool))
+        numbers |= {"accuracy_low": low, "accuracy_high": high}
+    return numbers
+
+
 def _meanings(numbers, name) -> dict[str, str]:
-    meanings = {name: "of the last adapted network, percent"}
+    meanings = {
+        "entropy": "of the last network's predictions; lower is surer",
+        "soft_neighbourhood_density": "of the last network's predictions; higher is better",
+    }
+    if name in numbers:
+        meanings[name] = "of the last adapted network, percent"
     for method, text in METHODS.values():
         if f"{name}_{method}" in numbers:
             meanings[f"{name}_{method}"] = f"{text}, percent"
@@ -165,14 +172,17 @@ def _records(workdir: Path, *parts: str) -> list[dict]:
 # ------------------------------------------------------------------------------- pictures
 
 
-def _pictures(config, workdir, devices, found, last) -> list[Picture]:
-    pictures = [
-        Picture("methods", _bars(config, found), "Every method on the target's test split.")
-    ]
+def _pictures(config, workdir, devices, found, last, test) -> list[Picture]:
+    pictures = []
     done = cycada_stages.done_stages(workdir)
+    if found:
+        bars = _bars(config, found)
+        pictures.append(Picture("methods", bars, "Every method on the target's test split."))
     if "translation" in done:
         pictures.append(_translations(config, workdir, devices))
-    if not cycada_data.is_segmentation(config):
+    if cycada_data.is_segmentation(config):
+        pictures.append(_panels(config, workdir, devices, done, test))
+    elif found:
         pictures.append(
             Picture(
                 "confusion",
@@ -180,8 +190,6 @@ def _pictures(config, workdir, devices, found, last) -> list[Picture]:
                 "Which classes are taken for which, rows are true classes, share of each row.",
             )
         )
-    else:
-        pictures.append(_panels(config, workdir, devices, done))
     for stage in done:
         records = _records(workdir, stage, "metrics.jsonl")
         if stage in ("pixel_feature", "feature"):
@@ -259,18 +267,18 @@ def _confusions(found):
     return figure
 
 
-def _panels(config, workdir, devices, done) -> Picture:
+def _panels(config, workdir, devices, done, test) -> Picture:
     from jaxgen.tasks import segmentation_figures
 
-    test = cycada_data.open_split(config, "target", "test")
     predict = cycada_evaluation.compile_predict(config, devices)
     scenes = [test[int(i)] for i in np.linspace(0, len(test) - 1, min(4, len(test)))]
-    predictions = {}
+    scenes = [scene for scene in scenes if scene["image"].shape == scenes[0]["image"].shape]
+    maps = {"label": [scene["label"] for scene in scenes]} if test.labelled else {}
     for stage, (method, _) in METHODS.items():
         if stage not in done:
             continue
         variables = cycada_stages.task_variables(config, workdir, devices, stage)
-        predictions[method] = [
+        maps[method.replace("_", " ")] = [
             cycada_evaluation.predict_scene(
                 config, partial(predict, variables), scene["image"]
             ).argmax(-1)
@@ -278,8 +286,7 @@ def _panels(config, workdir, devices, done) -> Picture:
         ]
     figure = segmentation_figures.panels(
         [scene["image"] for scene in scenes],
-        [scene["label"] for scene in scenes],
-        predictions,
+        maps,
         classes=test.classes,
         palette=test.palette,
     )

@@ -44,6 +44,7 @@ SCHEMA: Schema = {
     "data.size": integer(8),
     "data.channels": one_of(1, 3),
     "data.data_dir": text,
+    "data.cache": boolean,
     **_domain("source"),
     **_domain("target"),
     "augment.scale": number(0, 0.9),

@@ -56,17 +56,17 @@ def test_scale_and_back():
 
 
 def test_task_network_learns_its_batch(batch):
-    config = tiny(**{"task.optimiser.learning_rate": 1e-3, "task.train.steps": 40})
+    config = tiny(**{"task.optimiser.learning_rate": 3e-3, "task.train.steps": 80})
     step = jax.jit(partial(cycada.task_step, config))
-    state = cycada.init_task(config, run_key(0))
-    for _ in range(40):
+    state = jax.jit(partial(cycada.init_task, config))(run_key(0))
+    for _ in range(80):
         state, metrics = step(state, {"source": batch["source"]})
-    assert metrics["loss"] < 0.5 and int(state.step) == 40
+    assert metrics["loss"] < 0.5 and int(state.step) == 80
     logits = cycada.predict(config, state.network.ema, batch["source"]["image"])
     np.testing.assert_array_equal(logits.argmax(-1), batch["source"]["label"])
 
 
-@pytest.mark.parametrize("mode", ["frozen", "joint", "none"])
+@pytest.mark.parametrize("mode", ["frozen", "joint"])
 def test_translation_step_moves_both_games(batch, judge, mode):
     changes = {"translation.semantic.mode": mode}
     if mode == "joint":
@@ -81,7 +81,7 @@ def test_translation_step_moves_both_games(batch, judge, mode):
     assert all(np.isfinite(value) for value in metrics.values())
     for name in ("generators", "discriminators"):
         assert changed(getattr(before, name).params, getattr(after, name).params)
-    assert ("semantic_target" in metrics) == (mode != "none")
+    assert "semantic_target" in metrics and "identity_target" not in metrics
     # While it fills, a pool holds exactly the translations of the batch.
     assert int(after.pools["target"].count) == BATCH
     if mode == "frozen":
@@ -95,7 +95,7 @@ def test_translation_step_moves_both_games(batch, judge, mode):
         np.testing.assert_allclose(asked.classifier_loss, later["classifier/loss"])
 
 
-def test_terms_without_weight_are_left_out(batch, judge):
+def test_terms_without_weight_are_left_out(batch):
     config = tiny(
         **{
             "translation.weights.cycle_source": 0.0,
@@ -103,28 +103,24 @@ def test_terms_without_weight_are_left_out(batch, judge):
             "translation.semantic.mode": "none",
         }
     )
-    state = cycada_translation.init_state(config, run_key(0))
-    _, metrics = jax.jit(partial(cycada_translation.train_step, config))(state, batch)
+    state = jax.jit(partial(cycada_translation.init_state, config))(run_key(0))
+    after, metrics = jax.jit(partial(cycada_translation.train_step, config))(state, batch)
     assert "cycle_source" not in metrics and "cycle_target" in metrics
+    assert not [name for name in metrics if name.startswith("semantic")]
     weights = config.translation.weights
     terms = [name for name in metrics if name in weights]
     np.testing.assert_allclose(
         metrics["loss"], sum(weights[name] * metrics[name] for name in terms), rtol=1e-5
     )
-
-
-def test_translation_keeps_the_type_and_size_of_images(batch):
-    config = tiny(**{"translation.semantic.mode": "none"})
-    state = cycada_translation.init_state(config, run_key(0))
     images = cycada_translation.translate(
-        config, state.generators.params["target"], batch["source"]["image"]
+        config, after.generators.params["target"], batch["source"]["image"]
     )
     chex.assert_shape(images, (BATCH, 28, 28, 1))
     chex.assert_type(images, jnp.uint8)
 
 
 def align(config, judge, batch, steps=1):
-    state = cycada_alignment.init_state(config, run_key(0), judge)
+    state = jax.jit(partial(cycada_alignment.init_state, config))(run_key(0), judge)
     step = jax.jit(partial(cycada_alignment.train_step, config))
     trace = []
     for _ in range(steps):
@@ -156,22 +152,22 @@ def test_gate_looks_at_the_mean_of_its_window(batch, judge):
 
 
 def test_alignment_fools_a_discriminator(judge, batch):
-    """Target images are source images made negative: alignment must close the gap."""
+    """Target images are the source's negatives: once the network moves, the two look alike."""
     config = tiny(
         **{
             "alignment.gate": 0.5,
-            "alignment.warmup_steps": 20,
-            "alignment.train.steps": 200,
+            "alignment.hidden": 64,
+            "alignment.warmup_steps": 60,
+            "alignment.train.steps": 80,
             "alignment.optimiser.learning_rate": 1e-3,
-            "alignment.discriminator_optimiser.learning_rate": 1e-3,
+            "alignment.discriminator_optimiser.learning_rate": 3e-3,
         }
     )
     batch = {"source": batch["source"], "target": {"image": 255 - batch["source"]["image"]}}
-    _, trace = align(config, judge, batch, steps=120)
-    best = max(float(m["discriminator/accuracy"]) for m in trace[:30])
-    adversarial = [float(m["adversarial"]) for m in trace]
-    assert best > 0.8
-    assert np.mean(adversarial[-20:]) < np.max(adversarial)
+    _, trace = align(config, judge, batch, steps=80)
+    accuracy = [float(metrics["discriminator/accuracy"]) for metrics in trace]
+    assert np.mean(accuracy[40:60]) > 0.9
+    assert np.mean(accuracy[65:]) < 0.6
 
 
 def test_shared_weights_keep_no_reference(judge, batch):

@@ -21,9 +21,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.data = ml_collections.ConfigDict()
     config.data.task = "classification"  # or "segmentation"
-    config.data.size = 32  # pixels: side of the images, or of the training crops of scenes
+    config.data.size = 24  # pixels: side of the images, or of the training crops of scenes
     config.data.channels = 3
     config.data.data_dir = ""  # "" = TFDS's default
+    config.data.cache = True  # keep decoded scenes in memory; images of digits always are
 
     config.source = domain("synthetic_digits")
     config.target = domain("uci_digits")
@@ -38,7 +39,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.pretrained = ""  # .safetensors file of ImageNet weights, for fcn8s and drn26
 
     config.task = ml_collections.ConfigDict()  # stages source, pixel and target
-    config.task.train = schedule(steps=1000, batch_size=64, every=250)
+    config.task.train = schedule(steps=500, batch_size=64, every=125)
     config.task.optimiser = optimiser(learning_rate=1e-3, schedule="cosine")
 
     config.translation = ml_collections.ConfigDict()
@@ -65,7 +66,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.translation.semantic.gate = 1.0  # joint: asked while its loss is at most this
     config.translation.semantic.optimiser = optimiser(learning_rate=1e-3, b1=0.5)
     config.translation.pool = 50  # earlier translations that discriminators see again
-    config.translation.train = schedule(steps=1000, batch_size=32, every=250)
+    config.translation.train = schedule(steps=600, batch_size=32, every=150)
     config.translation.optimiser = optimiser(learning_rate=2e-4, b1=0.5, schedule="linear")
     config.translation.discriminator_optimiser = optimiser(
         learning_rate=2e-4, b1=0.5, schedule="linear"
@@ -82,7 +83,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.alignment.warmup_steps = 100  # of the discriminator alone
     # Which checkpoint, without target labels: latest, entropy or soft_neighbourhood_density.
     config.alignment.select = "latest"
-    config.alignment.train = schedule(steps=600, batch_size=64, every=100)
+    config.alignment.train = schedule(steps=300, batch_size=64, every=50)
     config.alignment.optimiser = optimiser(learning_rate=1e-5)
     config.alignment.discriminator_optimiser = optimiser(learning_rate=1e-4)
 
@@ -100,7 +101,7 @@ def domain(name: str) -> ml_collections.ConfigDict:
             name=name,
             train_split="train",
             validation_fraction=0.1,
-            test_split="test",
+            test_split="test",  # "" of a target without labels: nothing is measured with labels
             manual_dir="",  # "" = $JAXGEN_DATA/<official folder>
             options={},  # of the data set's builder
         )

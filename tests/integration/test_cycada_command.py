@@ -1,0 +1,268 @@
+"""CyCADA from data to report: all stages, going on, refusals, own folders, scenes."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import cycada
+from experiments.configs.cycada import camvid, default
+from jaxgen.tasks import cycada as task
+from jaxgen.tasks import cycada_data, cycada_predict, cycada_stages
+from jaxgen.tasks.cycada_schema import check_config
+from jaxgen.training.errors import ConfigError
+from jaxgen.training.export import read_artifact
+from jaxgen.training.logging import read_metrics
+from jaxgen.training.workdir import open_workdir
+
+COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
+
+
+def train(config, workdir: Path) -> Path:
+    check_config(config)
+    workdir = open_workdir(str(workdir), config, save_config=True)
+    cycada.train(config, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(config, workdir) of all stages of the embedded digits, a few steps each."""
+    config = default.get_config("smoke")
+    return config, train(config, tmp_path_factory.mktemp("cycada"))
+
+
+def results(workdir):
+    return json.loads((workdir / "report" / "results.json").read_text())
+
+
+def test_run_measures_every_method(trained):
+    _, workdir = trained
+    found = results(workdir)
+    for method in ("source_only", "pixel", "pixel+feature", "target_only"):
+        assert 0 <= found[f"accuracy_{method}"] <= 100
+    assert found["accuracy"] == found["accuracy_pixel+feature"]
+    assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
+    assert 0 <= found["label_flip_rate"] <= 100
+    page = (workdir / "report" / "index.html").read_text()
+    assert "data:image/" in page and 'src="http' not in page
+    for stage in ("source", "target", "translation", "pixel", "pixel_feature"):
+        assert cycada_stages.is_done(workdir, stage)
+        assert read_metrics(workdir / stage / "metrics.jsonl")
+    pictures = sorted(path.name for path in (workdir / "translation" / "pictures").iterdir())
+    assert pictures == ["step_000002.png", "step_000004.png"]
+
+
+def test_translated_source_keeps_its_labels(trained):
+    config, workdir = trained
+    raw = cycada_data.open_split(config, "source", "train")
+    translated = cycada_data.translated(config, workdir / "translation" / "translated", "train")
+    np.testing.assert_array_equal(translated.label, raw.label)
+    assert translated.image.shape == raw.image.shape
+    assert not np.array_equal(translated.image, raw.image)
+
+
+def test_oracle_is_recorded_and_chooses_nothing(trained):
+    config, workdir = trained
+    records = read_metrics(workdir / "pixel_feature" / "metrics.jsonl")
+    measured = [r for r in records if "validation/entropy" in r]
+    assert measured and all("validation/oracle_accuracy" in r for r in measured)
+    assert not any("validation/criterion" in r for r in measured)
+    assert config.alignment.select == "latest"
+
+
+def test_finished_stages_are_not_trained_again(trained, caplog):
+    config, workdir = trained
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*.npz")}
+    metrics = (workdir / "source" / "metrics.jsonl").read_text()
+    cycada.train(config, workdir)
+    assert caplog.text.count("nothing to train") == 5
+    assert (workdir / "source" / "metrics.jsonl").read_text() == metrics
+    assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*.npz")} == before
+
+
+def test_stopped_and_resumed_stages_are_bit_identical(trained, tmp_path):
+    _, straight = trained
+    config = default.get_config("smoke")
+    config.stages = "source,translation"
+    for _ in config.stages.split(","):  # one stop in each stage
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            stop_after(patch, 2)
+            train(config, tmp_path)
+    train(config, tmp_path)
+    devices = cycada.open_devices(config)
+    for stage in ("source", "translation"):
+        states = [
+            jax.device_get(cycada_stages.restore(config, folder, devices, stage)[0].replace(key=0))
+            for folder in (straight, tmp_path)
+        ]
+        jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def stop_after(patch, steps):
+    """Makes training stop as by Ctrl-C right after the checkpoint of a step."""
+    from jaxgen.training.checkpoint import Checkpoints
+
+    save = Checkpoints.save
+
+    def saved(self, step, *rest):
+        save(self, step, *rest)
+        if step == steps:
+            self.close()
+            raise KeyboardInterrupt
+
+    patch.setattr(Checkpoints, "save", saved)
+
+
+def test_stage_before_what_it_needs_is_refused(tmp_path):
+    config = default.get_config("smoke")
+    config.stages = "source,pixel"
+    with pytest.raises(ConfigError, match=r"'pixel' of config.stages needs 'translation'"):
+        train(config, tmp_path)
+    assert not (tmp_path / "source").exists()
+    config.stages = "source,dream"
+    with pytest.raises(ConfigError, match="dream"):
+        check_config(config)
+
+
+def test_evaluation_without_a_network_says_what_to_do(tmp_path):
+    with pytest.raises(ConfigError, match="train first"):
+        cycada.evaluate(default.get_config("smoke"), tmp_path)
+
+
+def test_predictions_and_artifact_agree(trained, tmp_path):
+    config, workdir = trained
+    target = cycada_data.open_split(config, "target", "test")
+    for number in range(3):
+        Image.fromarray(target.image[number]).save(tmp_path / f"{number}.png")
+    devices = cycada.open_devices(config)
+    folder = cycada_predict.predict_files(config, workdir, devices, str(tmp_path))
+    lines = (folder / "predictions.csv").read_text().split()
+    assert lines[0] == "file,class,probability" and len(lines) == 4
+    call = read_artifact(cycada_predict.export(config, workdir, devices))
+    probabilities = np.asarray(call(target.image[:3]))
+    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
+    variables = cycada_stages.task_variables(config, workdir, devices, "pixel_feature")
+    expected = jax.nn.softmax(task.predict(config, variables, target.image[:3]))
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    for line, row in zip(lines[1:], probabilities, strict=True):
+        _, name, probability = line.split(",")
+        assert name == target.classes[row.argmax()]
+        assert abs(float(probability) - row.max()) < 1e-3
+    with pytest.raises(ConfigError, match="--input"):
+        cycada_predict.predict_files(config, workdir, devices, str(tmp_path / "missing"))
+
+
+# ------------------------------------------------------------------------------ own data
+
+
+def write_classes(folder, count, *, labelled=True, dark=1.0):
+    rng = np.random.default_rng(len(str(folder)))
+    for name, colour in COLOURS.items():
+        for number in range(count):
+            path = folder / "train" / (name if labelled else "")
+            path.mkdir(parents=True, exist_ok=True)
+            pixels = rng.normal(np.array(colour) * dark, 10, (12, 12, 3)).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(path / f"{name}{number}.png")
+
+
+def own_folders(root, **target):
+    write_classes(root / "source", 12)
+    write_classes(root / "target", 12, **target)
+    config = default.get_config("smoke")
+    config.data.update(size=16, data_dir=str(root / "prepared"))
+    config.model.num_classes = 3
+    config.stages = "source,feature"
+    for domain in ("source", "target"):
+        config[domain].update(name="image_classes", manual_dir=str(root / domain), options={})
+        config[domain].validation_fraction = 0.3
+    config.target.test_split = ""
+    return config
+
+
+def test_own_folders_without_target_labels(tmp_path):
+    config = own_folders(tmp_path, labelled=False, dark=0.5)
+    workdir = train(config, tmp_path / "run")
+    found = results(workdir)
+    assert "accuracy" not in found and found["entropy"] >= 0
+    assert found["split"] == "validation"
+    assert "no labels" in (workdir / "report" / "index.html").read_text()
+
+
+def test_source_without_labels_is_refused(tmp_path):
+    config = own_folders(tmp_path)
+    write_classes(tmp_path / "bare", 4, labelled=False)
+    config.source.manual_dir = str(tmp_path / "bare")
+    with pytest.raises(ConfigError, match="have no label"):
+        train(config, tmp_path / "run")
+
+
+def test_other_classes_in_the_target_are_named(tmp_path):
+    config = own_folders(tmp_path)
+    (tmp_path / "target" / "train" / "blue").rename(tmp_path / "target" / "train" / "violet")
+    with pytest.raises(ValueError, match="violet"):
+        train(config, tmp_path / "run")
+
+
+def test_number_of_classes_is_named(tmp_path):
+    config = own_folders(tmp_path)
+    config.model.num_classes = 10
+    with pytest.raises(ConfigError, match=r"config.model.num_classes=3"):
+        train(config, tmp_path / "run")
+
+
+def test_missing_domain_is_named(tmp_path):
+    config = own_folders(tmp_path)
+    config.target.manual_dir = str(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="nowhere"):
+        train(config, tmp_path / "run")
+
+
+# -------------------------------------------------------------------------------- scenes
+
+
+def write_scenes(folder, count, *, dark=1.0):
+    """Left half one class, right half another, in colours of their own."""
+    rng = np.random.default_rng(count)
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    (folder / "classes.txt").write_text("left\nright\n")
+    for number in range(count):
+        label = np.zeros((20, 28), np.uint8)
+        label[:, rng.integers(8, 20) :] = 1
+        pixels = np.where(label[..., None] == 0, (210, 60, 60), (60, 60, 210)) * dark
+        pixels = rng.normal(pixels, 8).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+        Image.fromarray(label).save(folder / "labels" / f"{number}.png")
+
+
+def test_scenes_end_to_end(tmp_path):
+    write_scenes(tmp_path / "source", 20)
+    write_scenes(tmp_path / "target", 21, dark=0.6)
+    config = camvid.get_config()
+    smoke = default.get_config("smoke")
+    for stage in ("task", "translation", "alignment"):
+        config[stage].train = smoke[stage].train
+    config.translation.generator = smoke.translation.generator
+    config.translation.discriminator = smoke.translation.discriminator
+    config.stages = "source,translation,pixel,pixel_feature"
+    config.data.update(size=16, data_dir=str(tmp_path / "prepared"))
+    config.model.num_classes = 2
+    for domain in ("source", "target"):
+        config[domain].update(name="scene_folder", manual_dir=str(tmp_path / domain), options={})
+        config[domain].update(train_split="train", test_split="test", validation_fraction=0.3)
+    config.evaluate.batch_size = 8
+    workdir = train(config, tmp_path / "run")
+    found = results(workdir)
+    for metric in ("miou", "fwiou", "pixel_accuracy"):
+        assert 0 <= found[f"{metric}_source_only"] <= 100
+        assert found[metric] == found[f"{metric}_pixel+feature"]
+    folder = cycada_predict.predict_files(
+        config, workdir, cycada.open_devices(config), str(tmp_path / "target" / "images")
+    )
+    with Image.open(folder / "0.png") as label:
+        assert label.size == (28, 20) and np.asarray(label).max() <= 1
+    assert (folder / "0_colour.png").exists()
