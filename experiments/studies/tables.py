@@ -12,7 +12,7 @@ from collections import defaultdict
 
 from experiments.studies import records
 
-HEADLINE = {"laplace": "nme_inter_ocular"}  # metric of the figure, by system
+HEADLINE = {"laplace": "nme_inter_ocular", "cycada": "accuracy"}  # metric of the figure, by system
 
 
 def grouped(rows: list[dict]) -> dict[tuple, dict[str, list[float]]]:
