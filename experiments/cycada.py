@@ -13,18 +13,19 @@ from jaxgen.tasks.cycada_schema import check_config
 
 def train(config, workdir):
     """Runs the stages of config.stages, goes on with unfinished ones, and evaluates."""
-    from jaxgen.tasks import cycada_stages
+    from jaxgen.tasks import cycada_data, cycada_stages
 
-    devices = open_devices(config)
-    cycada_stages.run_stages(config, workdir, devices)
-    evaluate(config, workdir)
+    domains = cycada_data.Domains(config)
+    cycada_stages.run_stages(config, workdir, open_devices(config), domains)
+    evaluate(config, workdir, domains)
 
 
-def evaluate(config, workdir):
+def evaluate(config, workdir, domains=None):
     """Measures every finished stage on the target's test split and writes WORKDIR/report."""
-    from jaxgen.tasks import cycada_report
+    from jaxgen.tasks import cycada_data, cycada_report
 
-    numbers = cycada_report.write(config, workdir, open_devices(config))
+    domains = domains or cycada_data.Domains(config)
+    numbers = cycada_report.write(config, workdir, open_devices(config), domains)
     command_line.print_results(numbers, workdir / "report")
 
 

@@ -21,6 +21,37 @@ from jaxgen.training.files import write_atomically
 TRANSLATED_SPLITS = ("train", "validation")
 
 
+class Domains:
+    """Both domains of a config; each split is opened and decoded once.
+
+    Args:
+        config: the sections config.source and config.target name the sets.
+    """
+
+    def __init__(self, config):
+        self._config, self._opened = config, {}
+
+    def open(self, domain: str, split: str) -> Any:
+        """A split of a domain, see `open_split`."""
+        if (domain, split) not in self._opened:
+            self._opened[domain, split] = open_split(self._config, domain, split)
+        return self._opened[domain, split]
+
+    def translated(self, folder: Path, split: str) -> Any:
+        """The source split under its translated images, which `write_translated` has written."""
+        opened = self.open("source", split)
+        if is_segmentation(self._config):
+            return TranslatedScenes(opened, folder / split)
+        with np.load(folder / f"{split}.npz", allow_pickle=False) as stored:
+            images = stored["image"]
+        if images.shape != opened.image.shape:
+            raise ValueError(
+                f"{folder / split}.npz holds images of shape {images.shape}, the source split "
+                f"{opened.image.shape}: delete {folder} to translate again."
+            )
+        return opened._replace(image=images)
+
+
 def open_split(config, domain: str, split: str) -> Any:
     """A split of a domain.
 
@@ -154,28 +185,13 @@ class TranslatedScenes(Sequence):
         return {**self._scenes.read(position, with_label=with_label), "image": picture}
 
 
-def translated(config, folder: Path, split: str) -> Any:
-    """The source split under its translated images, which `write_translated` has written."""
-    opened = open_split(config, "source", split)
-    if is_segmentation(config):
-        return TranslatedScenes(opened, folder / split)
-    with np.load(folder / f"{split}.npz", allow_pickle=False) as stored:
-        images = stored["image"]
-    if images.shape != opened.image.shape:
-        raise ValueError(
-            f"{folder / split}.npz holds images of shape {images.shape}, the source split "
-            f"{opened.image.shape}: delete {folder} to translate again."
-        )
-    return opened._replace(image=images)
-
-
 def write_translated(
-    config, folder: Path, translate: Callable[[np.ndarray], np.ndarray], *, step: int
+    domains: Domains, folder: Path, translate: Callable[[np.ndarray], np.ndarray], *, step: int
 ) -> None:
     """Translates the source once, training and validation part.
 
     Args:
-        config: of the run.
+        domains: of the run.
         folder: receives one .npz or one folder of PNG files a split; `complete.json` comes last.
         translate: uint8 [N, H, W, C] -> the same.
         step: of the generators. A folder that holds this step's images is left alone.
@@ -186,8 +202,8 @@ def write_translated(
     folder.mkdir(parents=True, exist_ok=True)
     marker.unlink(missing_ok=True)
     for split in TRANSLATED_SPLITS:
-        opened = open_split(config, "source", split)
-        if not is_segmentation(config):
+        opened = domains.open("source", split)
+        if hasattr(opened, "image"):  # in memory
             buffer = io.BytesIO()
             np.savez_compressed(buffer, image=translate(opened.image))
             write_atomically(folder / f"{split}.npz", buffer.getvalue())

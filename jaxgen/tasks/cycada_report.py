@@ -46,7 +46,7 @@ def evaluate_stages(
     }
 
 
-def flip_rate(config, workdir: Path, devices: Mesh) -> float | None:
+def flip_rate(config, workdir: Path, devices: Mesh, domains: cycada_data.Domains) -> float | None:
     """Percent of translated source images whose class the target network sees changed.
 
     The network of the stage "target" judges: nothing else has learned from it. None where it or
@@ -55,14 +55,13 @@ def flip_rate(config, workdir: Path, devices: Mesh) -> float | None:
     """
     if not {"target", "translation"} <= set(cycada_stages.done_stages(workdir)):
         return None
-    folder = workdir / "translation" / "translated"
-    opened = cycada_data.translated(config, folder, "validation")
+    opened = domains.translated(workdir / "translation" / "translated", "validation")
     variables = cycada_stages.task_variables(config, workdir, devices, "target")
     confusion = cycada_evaluation.compile_evaluate(config, devices)(variables, opened).confusion
     return 100 - segmentation.pixel_accuracy(confusion)
 
 
-def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
+def write(config, workdir: Path, devices: Mesh, domains: cycada_data.Domains) -> dict[str, float]:
     """Measures all stages that have a checkpoint and writes WORKDIR/report.
 
     Returns:
@@ -76,13 +75,13 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
     stage = cycada_stages.final_stage(workdir)
     last = METHODS[stage][0]
     split = "test" if config.target.test_split else "validation"
-    test = cycada_data.open_split(config, "target", split)
+    test = domains.open("target", split)
     evaluations = evaluate_stages(config, workdir, devices, test)
     numbers = cycada_evaluation.label_free_numbers(evaluations[last].probabilities)
     found = {name: item.confusion for name, item in evaluations.items() if item.confusion.sum()}
     if found:
         numbers = _measured(config, found, last) | numbers
-    flips = flip_rate(config, workdir, devices)
+    flips = flip_rate(config, workdir, devices, domains)
     if flips is not None:
         numbers["label_flip_rate"] = flips
     _, step = cycada_stages.restore(config, workdir, devices, stage)
@@ -101,8 +100,8 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
         seed=config.seed,
         images_per_second=float(np.median(rates)) if rates else None,
         config=config,
-        pictures=_pictures(config, workdir, devices, found, last, test),
-        tables=[_class_table(config, found)] if found else (),
+        pictures=_pictures(config, workdir, devices, domains, found, last, test),
+        tables=[_class_table(config, test.classes, found)] if found else (),
         headline=[f"{name}_{method}" for method in list(found)[:4]] or ["entropy"],
         meanings=_meanings(numbers, name),
     )
@@ -144,9 +143,8 @@ def _meanings(numbers, name) -> dict[str, str]:
     return meanings
 
 
-def _class_table(config, found) -> Table:
+def _class_table(config, classes, found) -> Table:
     """Per class: IoU, or accuracy of its images, in percent."""
-    classes = cycada_data.open_split(config, "source", "validation").classes
     if cycada_data.is_segmentation(config):
         title, values = "IoU by class, percent", segmentation.per_class_iou
     else:
@@ -172,14 +170,14 @@ def _records(workdir: Path, *parts: str) -> list[dict]:
 # ------------------------------------------------------------------------------- pictures
 
 
-def _pictures(config, workdir, devices, found, last, test) -> list[Picture]:
+def _pictures(config, workdir, devices, domains, found, last, test) -> list[Picture]:
     pictures = []
     done = cycada_stages.done_stages(workdir)
     if found:
         bars = _bars(config, found)
         pictures.append(Picture("methods", bars, "Every method on the target's test split."))
     if "translation" in done:
-        pictures.append(_translations(config, workdir, devices))
+        pictures.append(_translations(config, workdir, devices, domains))
     if cycada_data.is_segmentation(config):
         pictures.append(_panels(config, workdir, devices, done, test))
     elif found:
@@ -232,14 +230,14 @@ def _bars(config, found):
     return figure
 
 
-def _translations(config, workdir, devices) -> Picture:
+def _translations(config, workdir, devices, domains) -> Picture:
     state, _ = cycada_stages.restore(config, workdir, devices, "translation")
     translate = cycada_evaluation.compile_translate(config, devices)
     params = state.generators.ema["params"]
     examples = cycada_pictures.example_images(
         config,
-        cycada_data.open_split(config, "source", "validation"),
-        cycada_data.open_split(config, "target", "validation"),
+        domains.open("source", "validation"),
+        domains.open("target", "validation"),
     )
     rows, titles = [], []
     for name, other in (("source", "target"), ("target", "source")):

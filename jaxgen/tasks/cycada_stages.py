@@ -39,7 +39,7 @@ TASK_STAGES = ("source", "target", "pixel")
 _log = logging.getLogger(__name__)
 
 
-def run_stages(config, workdir: Path, devices: Mesh) -> None:
+def run_stages(config, workdir: Path, devices: Mesh, domains: cycada_data.Domains) -> None:
     """Runs every stage that config.stages names, in order.
 
     Raises:
@@ -49,11 +49,11 @@ def run_stages(config, workdir: Path, devices: Mesh) -> None:
     for stage in stages_of(config):
         _log.info("stage %s", stage)
         if stage == "translation":
-            _train_translation(config, workdir, devices)
+            _train_translation(config, workdir, devices, domains)
         elif stage in TASK_STAGES:
-            _train_task(config, workdir, devices, stage)
+            _train_task(config, workdir, devices, domains, stage)
         else:
-            _train_alignment(config, workdir, devices, stage)
+            _train_alignment(config, workdir, devices, domains, stage)
 
 
 def check_order(config, workdir: Path) -> None:
@@ -124,12 +124,12 @@ def _abstract_task(config):
 # -------------------------------------------------------------------------------- stages
 
 
-def _train_task(config, workdir, devices, stage):
+def _train_task(config, workdir, devices, domains, stage):
     domain = "target" if stage == "target" else "source"
     if stage == "pixel":
-        opened = partial(cycada_data.translated, config, workdir / "translation" / "translated")
+        opened = partial(domains.translated, workdir / "translation" / "translated")
     else:
-        opened = partial(cycada_data.open_split, config, domain)
+        opened = partial(domains.open, domain)
     held_out = opened("validation")
     evaluate = cycada_evaluation.compile_evaluate(config, devices)
     name = cycada_evaluation.headline(config)
@@ -153,9 +153,9 @@ def _train_task(config, workdir, devices, stage):
     )
 
 
-def _train_translation(config, workdir, devices):
-    source = cycada_data.open_split(config, "source", "train")
-    target = cycada_data.open_split(config, "target", "train")
+def _train_translation(config, workdir, devices, domains):
+    source = domains.open("source", "train")
+    target = domains.open("target", "train")
     cycada_data.check_domains(source, target)
     folder = workdir / "translation"
     judge = None
@@ -185,7 +185,7 @@ def _train_translation(config, workdir, devices):
         number=STAGES.index("translation"),
     )
     cycada_data.write_translated(
-        config,
+        domains,
         folder / "translated",
         partial(translate, state.generators.ema["params"]["target"]),
         step=int(state.step),
@@ -196,16 +196,15 @@ def _both_ways(translate, params, name, images):
     return translate(params[name], images)
 
 
-def _train_alignment(config, workdir, devices, stage):
+def _train_alignment(config, workdir, devices, domains, stage):
     start = needs(config, stage)
     if start == "pixel":
-        folder = workdir / "translation" / "translated"
-        source = cycada_data.translated(config, folder, "train")
+        source = domains.translated(workdir / "translation" / "translated", "train")
     else:
-        source = cycada_data.open_split(config, "source", "train")
-    target = cycada_data.open_split(config, "target", "train")
+        source = domains.open("source", "train")
+    target = domains.open("target", "train")
     cycada_data.check_domains(source, target)
-    held_out = cycada_data.open_split(config, "target", "validation")
+    held_out = domains.open("target", "validation")
     evaluate = cycada_evaluation.compile_evaluate(config, devices)
     name = cycada_evaluation.headline(config)
     variables = task_variables(config, workdir, devices, start)

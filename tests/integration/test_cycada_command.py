@@ -58,8 +58,9 @@ def test_run_measures_every_method(trained):
 
 def test_translated_source_keeps_its_labels(trained):
     config, workdir = trained
-    raw = cycada_data.open_split(config, "source", "train")
-    translated = cycada_data.translated(config, workdir / "translation" / "translated", "train")
+    domains = cycada_data.Domains(config)
+    raw = domains.open("source", "train")
+    translated = domains.translated(workdir / "translation" / "translated", "train")
     np.testing.assert_array_equal(translated.label, raw.label)
     assert translated.image.shape == raw.image.shape
     assert not np.array_equal(translated.image, raw.image)

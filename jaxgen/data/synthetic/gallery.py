@@ -3,7 +3,8 @@
     python -m jaxgen.data.synthetic.gallery --out docs/images
 
 Prepares a small configuration of each set in a temporary folder, reads it back and writes
-synthetic_faces.png, synthetic_multipie.png, synthetic_crowds.png and synthetic_parts.png.
+synthetic_faces.png, synthetic_multipie.png, synthetic_crowds.png, synthetic_parts.png and
+synthetic_digits.png.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from jaxgen.data import labelled_images
 from jaxgen.data.builders import (
     synthetic_crowds,
     synthetic_faces,
@@ -36,7 +38,7 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as folder:
         for name, figure in (
             ("faces", faces_figure), ("multipie", multipie_figure), ("parts", parts_figure),
-            ("crowds", crowds_figure),
+            ("crowds", crowds_figure), ("digits", digits_figure),
         ):  # fmt: skip
             path = args.out / f"synthetic_{name}.png"
             # 256 dithered colours keep the files small.
@@ -103,6 +105,17 @@ def crowds_figure(folder):
             pen.rectangle([float(v) for v in box], outline=(0, 255, 80))
         scenes.append(image)
     return sheet(scenes, columns=3)
+
+
+def digits_figure(folder):
+    """Three rows of rendered digits, three rows of the handwritten ones that they are to help."""
+    sheets = []
+    for name in ("synthetic_digits", "uci_digits"):
+        options = {"config": "tiny"} if name == "synthetic_digits" else {}
+        config = dict(name=name, data_dir=folder, options=options, validation_fraction=0.0)
+        images = labelled_images.open_images(config, "train", size=32, channels=3).image[:60]
+        sheets += [Image.fromarray(image).resize((48, 48)) for image in images]
+    return sheet(sheets, columns=20)
 
 
 def with_points(face, radius=0.8):
