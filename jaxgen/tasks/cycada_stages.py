@@ -44,8 +44,10 @@ def run_stages(config, workdir: Path, devices: Mesh, domains: cycada_data.Domain
 
     Raises:
         ConfigError: a stage needs another one that has not been run.
+        ValueError: a network cannot take images of this size.
     """
     check_order(config, workdir)
+    check_networks(config)
     for stage in stages_of(config):
         _log.info("stage %s", stage)
         if stage == "translation":
@@ -66,6 +68,16 @@ def check_order(config, workdir: Path) -> None:
                 f"stage {stage!r} of config.stages needs {before!r}, which has no checkpoint in "
                 f"{workdir / before}: add {before!r} to config.stages."
             )
+
+
+def check_networks(config) -> None:
+    """Raises ValueError where a network of the asked stages cannot take images of the config's size.
+
+    Traces shapes only, so that the fourth network fails before the first one trains.
+    """
+    task = _abstract_task(config)
+    if "translation" in stages_of(config):
+        jax.eval_shape(partial(cycada_translation.init_state, config), run_key(0), task)
 
 
 def is_done(workdir: Path, stage: str) -> bool:

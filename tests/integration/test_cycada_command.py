@@ -129,6 +129,15 @@ def test_stage_before_what_it_needs_is_refused(tmp_path):
         check_config(config)
 
 
+def test_network_that_images_vanish_in_is_refused_before_training(tmp_path):
+    config = default.get_config("smoke")
+    config.data.size = 16
+    config.translation.discriminator.layers = 3
+    with pytest.raises(ValueError, match="vanish inside a discriminator"):
+        train(config, tmp_path)
+    assert not (tmp_path / "source").exists()
+
+
 def test_evaluation_without_a_network_says_what_to_do(tmp_path):
     with pytest.raises(ConfigError, match="train first"):
         cycada.evaluate(default.get_config("smoke"), tmp_path)
