@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 from experiments import cycada
@@ -187,7 +188,8 @@ def own_folders(root, **target):
     config.model.num_classes = 3
     config.stages = "source,feature"
     for domain in ("source", "target"):
-        config[domain].update(name="image_classes", manual_dir=str(root / domain), options={})
+        config[domain].update(name="image_classes", manual_dir=str(root / domain))
+        config[domain].options = ConfigDict()
         config[domain].validation_fraction = 0.3
     config.target.test_split = ""
     return config
@@ -257,12 +259,13 @@ def test_scenes_end_to_end(tmp_path):
     for stage in ("task", "translation", "alignment"):
         config[stage].train = smoke[stage].train
     config.translation.generator = smoke.translation.generator
-    config.translation.discriminator = smoke.translation.discriminator
+    config.translation.discriminator.update(features=4, layers=2)
     config.stages = "source,translation,pixel,pixel_feature"
     config.data.update(size=16, data_dir=str(tmp_path / "prepared"))
     config.model.num_classes = 2
     for domain in ("source", "target"):
-        config[domain].update(name="scene_folder", manual_dir=str(tmp_path / domain), options={})
+        config[domain].update(name="scene_folder", manual_dir=str(tmp_path / domain))
+        config[domain].options = ConfigDict()
         config[domain].update(train_split="train", test_split="test", validation_fraction=0.3)
     config.evaluate.batch_size = 8
     workdir = train(config, tmp_path / "run")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.models import conv_gradients
+from jaxgen.models.conv_forms import library
 from jaxgen.models.convolution import Conv, conv_doubling, convolve, out_size, reflect
 from jaxgen.models.instance_norm import instance_norm
 
@@ -96,7 +96,7 @@ def test_second_derivatives_exist(stride):
         value = lambda x: jnp.square(convolve(x, kernel, stride, 1)).sum()  # noqa: E731
         return jax.jit(jax.grad(lambda x: jnp.square(jax.grad(value)(x)).sum()))(x)
 
-    np.testing.assert_allclose(norm(convolve), norm(conv_gradients.library), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(norm(convolve), norm(library), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 1)])

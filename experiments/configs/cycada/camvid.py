@@ -36,6 +36,7 @@ def scenes(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.model.name = "compact"
     config.task.train.update(steps=1500, batch_size=8, validate_every=500, checkpoint_every=500)
     config.task.optimiser.learning_rate = 3e-3
+    config.translation.discriminator.layers = 3
     config.translation.weights.update(cycle_target=10.0, cycle_source=10.0)
     config.translation.train.update(steps=1500, batch_size=4, validate_every=500)
     config.translation.train.checkpoint_every = 500

@@ -29,6 +29,8 @@ def get_config(variant: str = "mnist_to_usps") -> ml_collections.ConfigDict:
     config.source.name, config.target.name = source, target
     config.data.update(size=size, channels=channels)
     config.model.name = network
+    config.translation.discriminator.layers = 3
+    config.translation.weights.update(cycle_target=1.0, cycle_source=1.0)
     config.task.train.update(steps=2000, batch_size=128, validate_every=500, checkpoint_every=500)
     config.translation.train.update(steps=3000, validate_every=500, checkpoint_every=500)
     config.alignment.train.update(steps=1000, batch_size=128, validate_every=100)

@@ -32,6 +32,7 @@ def get_config(variant: str = "svhn_to_mnist") -> ml_collections.ConfigDict:
         steps=200 * min(source, target) // 128, batch_size=128, ema_decay=0.0
     )
     config.alignment.warmup_steps = 0
+    config.alignment.optimiser.learning_rate = 1e-5
     config.alignment.discriminator_optimiser.update(default.optimiser(learning_rate=1e-5))
     for stage in (config.task, config.translation, config.alignment):
         every = max(1, stage.train.steps // 20)
