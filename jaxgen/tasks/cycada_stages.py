@@ -71,7 +71,7 @@ def check_order(config, workdir: Path) -> None:
 
 
 def check_networks(config) -> None:
-    """Raises ValueError where a network of the asked stages cannot take images of the config's size.
+    """Raises ValueError where a network of the asked stages cannot take images of that size.
 
     Traces shapes only, so that the fourth network fails before the first one trains.
     """
