@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgen.models import few_channels
-from jaxgen.models.conv_gradients import by_patches, gradients, library
+from jaxgen.models import conv_cpu
+from jaxgen.models.conv_forms import library
 from jaxgen.models.layers import add_bias
 
 # Glorot and Bengio, 2010; and the initialisation of the image-translation papers.
@@ -82,30 +82,23 @@ def convolve(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> ch
         [B, out_size(H), out_size(W), D].
     """
     chex.assert_shape(kernel, (None, len(kernel), x.shape[-1], None))
-    if stride == 1:
-        form = few_channels.form_for(x, kernel, padding)
-        if form is not None:
-            ends = (padding, padding)
-            return form(jnp.pad(x, ((0, 0), ends, ends, (0, 0))), kernel)
     return _convolve(x, kernel, stride, padding)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x, kernel, stride, padding):
-    if len(kernel) > min(x.shape[1:3]):
-        # XLA's CPU backend runs kernels larger than the map in a plain loop.
-        return lax.platform_dependent(
-            x,
-            kernel,
-            cpu=lambda x, k: by_patches(x, k, stride, padding),
-            default=lambda x, k: library(x, k, stride, padding),
-        )
-    return library(x, kernel, stride, padding)
+    def on_cpu(x, kernel):
+        return conv_cpu.forward(x, kernel, stride, padding)
+
+    def elsewhere(x, kernel):
+        return library(x, kernel, stride, padding)
+
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
 
 
 def _convolve_backward(stride, padding, inputs, grad):
     def on_cpu(x, kernel, grad):
-        return gradients(x, kernel, grad, stride, padding)
+        return conv_cpu.backward(x, kernel, grad, stride, padding)
 
     def elsewhere(x, kernel, grad):
         return jax.vjp(lambda *a: library(*a, stride, padding), x, kernel)[1](grad)

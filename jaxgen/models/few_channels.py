@@ -10,50 +10,42 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.models.blocks import from_blocks, to_blocks
-from jaxgen.models.conv_gradients import folded, library
+from jaxgen.models.conv_forms import folded, plain
 
 _FEW = 4
 
 
-def form_for(x: chex.Array, kernel: chex.Array, padding: int):
-    """Which function of this file suits a convolution without stride, or None.
+def suits(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> bool:
+    """Whether the forms of this file are for this convolution.
 
     Args:
         x: [B, H, W, C], before padding.
         kernel: [size, size, C, D].
+        stride: of the convolution.
         padding: zeros on every side.
     """
     size, _, channels, features = kernel.shape
     out = [n + 2 * padding - size + 1 for n in x.shape[1:3]]
-    if size < 5 or size % 2 == 0 or any(n % 2 for n in out):
-        return None
-    if channels <= _FEW:
-        return conv_from_few
-    return conv_to_few if features <= _FEW else None
+    few = min(channels, features) <= _FEW
+    return few and stride == 1 and size >= 5 and size % 2 == 1 and all(n % 2 == 0 for n in out)
 
 
-@jax.custom_vjp
-def conv_from_few(x: chex.Array, kernel: chex.Array) -> chex.Array:
-    """From few channels to many. Kernels of odd size; H and W even."""
-    return _unblock(library(_block(x), _spread(kernel), 1, 0))
+def forward(x: chex.Array, kernel: chex.Array) -> chex.Array:
+    """The convolution."""
+    return (_in_blocks if kernel.shape[2] <= _FEW else _to_few)(x, kernel)
 
 
-def _from_few_backward(inputs, grad):
-    x, kernel = inputs
+def backward(x: chex.Array, kernel: chex.Array, grad: chex.Array):
+    """Gradients to x and kernel."""
+    if kernel.shape[2] > _FEW:
+        return jax.vjp(_in_blocks, x, kernel)[1](grad)
     sides = [n // 2 for n in x.shape[1:3]]
     to_input = _unblock(folded(_block(grad), _spread(kernel), sides))
-    return to_input, jax.vjp(lambda k: library(x, k, 1, 0), kernel)[1](grad)[0]
+    return to_input, jax.vjp(lambda k: plain(x, k, 1, 0), kernel)[1](grad)[0]
 
 
-conv_from_few.defvjp(lambda x, k: (conv_from_few(x, k), (x, k)), _from_few_backward)
-
-
-@jax.custom_vjp
-def conv_to_few(x: chex.Array, kernel: chex.Array) -> chex.Array:
-    """From many channels to few. Kernels of odd size; H and W even.
-
-    One matrix product makes what each block gives to every block that reads it.
-    """
+def _to_few(x, kernel):
+    """One matrix product makes what each block gives to every block that reads it."""
     x, kernel = _block(x), _spread(kernel)
     size, _, c, d = kernel.shape
     b, h, w, _ = x.shape
@@ -65,11 +57,8 @@ def conv_to_few(x: chex.Array, kernel: chex.Array) -> chex.Array:
     )
 
 
-def _to_few_backward(inputs, grad):
-    return jax.vjp(lambda x, k: library(_block(x), _spread(k), 1, 0), *inputs)[1](_block(grad))
-
-
-conv_to_few.defvjp(lambda x, k: (conv_to_few(x, k), (x, k)), _to_few_backward)
+def _in_blocks(x, kernel):
+    return _unblock(plain(_block(x), _spread(kernel), 1, 0))
 
 
 def _block(x):

@@ -1,45 +1,67 @@
-"""Gradients of convolutions in forms that are fast on CPU.
-
-XLA's own gradients of a convolution are as fast as a matrix product for most shapes, and up to
-60 times slower for some. `gradients` avoids those; which form wins where was measured on one core.
+"""Forms of one and the same convolution; conv_cpu.py says which is fast where.
 
 Activations are [B, H, W, C], kernels [size, size, C, D], `padding` zeros on every side.
 """
 
-import chex
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Output pixels of an image up to which everything stays in the cache.
-_SMALL = 16 * 16
+
+def library(x, kernel, stride: int, padding: int, dilation: int = 1):
+    """The convolution as XLA has it."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        ((padding, padding), (padding, padding)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
 
 
-def gradients(x: chex.Array, kernel: chex.Array, grad: chex.Array, stride: int, padding: int):
-    """Gradients of a convolution to its input and kernel.
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def plain(x, kernel, stride: int, padding: int):
+    """As `library`, with gradients written as convolutions in the layout of the forward one.
 
-    Args:
-        x: [B, H, W, C].
-        kernel: [size, size, C, D].
-        grad: [B, H', W', D] gradient to the output.
-        stride: 1 or 2.
-        padding: zeros on every side.
-
-    Returns:
-        Gradients shaped like x and kernel.
+    XLA only brings them into this layout at the top of a program. In a loop it would run them as
+    plain loops.
     """
-    size, sides = len(kernel), grad.shape[1:3]
-    small = sides[0] * sides[1] <= _SMALL
-    even = size % 2 == 0
+    return library(x, kernel, stride, padding)
 
-    if size > min(sides) or (stride == 1 and small):
-        to_input = folded(grad, kernel, x.shape[1:3], stride=stride, padding=padding)
-    else:
-        form = in_blocks if stride == 2 and even else library
-        to_input = jax.vjp(lambda x: form(x, kernel, stride, padding), x)[1](grad)[0]
-    form = in_blocks if stride == 2 and (even or not small) else library
-    to_kernel = jax.vjp(lambda k: form(x, k, stride, padding), kernel)[1](grad)[0]
-    return to_input, to_kernel
+
+def _plain_backward(stride, padding, inputs, grad):
+    x, kernel = inputs
+    size, sides = len(kernel), x.shape[1:3]
+    # Pixels at the end of x that no output read, negative where outputs read padding.
+    counts = zip(sides, grad.shape[1:3], strict=True)
+    rest = [n - size - stride * (m - 1) + padding for n, m in counts]
+    to_input = lax.conv_general_dilated(
+        grad,
+        kernel[::-1, ::-1].swapaxes(2, 3),
+        (1, 1),
+        [(size - 1 - padding, size - 1 + end) for end in rest],
+        lhs_dilation=(stride, stride),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    # Channels take the place of images, images that of channels, the gradient that of a kernel.
+    to_kernel = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        grad.transpose(1, 2, 0, 3),
+        (1, 1),
+        [(padding, -end) for end in rest],
+        rhs_dilation=(stride, stride),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return to_input, to_kernel.transpose(1, 2, 0, 3)
+
+
+plain.defvjp(
+    lambda x, kernel, stride, padding: (library(x, kernel, stride, padding), (x, kernel)),
+    _plain_backward,
+)
 
 
 def folded(grad, kernel, sides: tuple[int, int], *, stride: int = 1, padding: int = 0):
@@ -82,7 +104,7 @@ def folded(grad, kernel, sides: tuple[int, int], *, stride: int = 1, padding: in
 def by_patches(x, kernel, stride: int, padding: int):
     """The convolution as one matrix product with the patches that the kernel reads."""
     size, _, c, d = kernel.shape
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    x = pad(x, padding)
     h, w = ((n - size) // stride + 1 for n in x.shape[1:3])
     patches = [
         x[:, i : i + stride * (h - 1) + 1 : stride, j : j + stride * (w - 1) + 1 : stride]
@@ -107,16 +129,9 @@ def in_blocks(x, kernel, stride: int, padding: int):
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
     x = x.reshape(batch, h, 2, w, 2, c).transpose(0, 1, 3, 2, 4, 5)
     kernel = kernel.reshape(half, 2, half, 2, c, -1).transpose(0, 2, 1, 3, 4, 5)
-    return library(x.reshape(batch, h, w, 4 * c), kernel.reshape(half, half, 4 * c, -1), 1, 0)
+    return plain(x.reshape(batch, h, w, 4 * c), kernel.reshape(half, half, 4 * c, -1), 1, 0)
 
 
-def library(x, kernel, stride: int, padding: int, dilation: int = 1):
-    """The convolution as XLA has it."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        ((padding, padding), (padding, padding)),
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+def pad(x, pixels: int):
+    """Zeros on every side. [B, H, W, C] -> [B, H + 2 pixels, W + 2 pixels, C]."""
+    return jnp.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))

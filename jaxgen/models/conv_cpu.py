@@ -1,0 +1,57 @@
+"""Which form of a convolution and of its gradients to use on CPU.
+
+XLA's own forms are as fast as a matrix product for most shapes, and up to 60 times slower for
+some: gradients of strided layers, kernels larger than the map, few channels, and gradients
+inside of loops. Which form wins where was measured on one core.
+
+Activations are [B, H, W, C], kernels [size, size, C, D], `padding` zeros on every side.
+"""
+
+import chex
+import jax
+
+from jaxgen.models import few_channels
+from jaxgen.models.conv_forms import by_patches, folded, in_blocks, library, pad, plain
+
+# Output pixels of an image up to which everything stays in the cache.
+_SMALL = 16 * 16
+
+
+def forward(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> chex.Array:
+    """The convolution. [B, H, W, C] -> [B, H', W', D]."""
+    if few_channels.suits(x, kernel, stride, padding):
+        return few_channels.forward(pad(x, padding), kernel)
+    if len(kernel) > min(x.shape[1:3]):
+        # XLA runs kernels larger than the map in a plain loop.
+        return by_patches(x, kernel, stride, padding)
+    return library(x, kernel, stride, padding)
+
+
+def backward(x: chex.Array, kernel: chex.Array, grad: chex.Array, stride: int, padding: int):
+    """Gradients of the convolution to its input and kernel.
+
+    Args:
+        x: [B, H, W, C].
+        kernel: [size, size, C, D].
+        grad: [B, H', W', D] gradient to the output.
+        stride: 1 or 2.
+        padding: zeros on every side.
+
+    Returns:
+        Gradients shaped like x and kernel.
+    """
+    if few_channels.suits(x, kernel, stride, padding):
+        to_input, to_kernel = few_channels.backward(pad(x, padding), kernel, grad)
+        h, w = x.shape[1:3]
+        return to_input[:, padding : padding + h, padding : padding + w], to_kernel
+    size, sides = len(kernel), grad.shape[1:3]
+    small = sides[0] * sides[1] <= _SMALL
+    even = size % 2 == 0
+    if size > min(sides) or (stride == 1 and small):
+        to_input = folded(grad, kernel, x.shape[1:3], stride=stride, padding=padding)
+    else:
+        form = in_blocks if stride == 2 and even else plain
+        to_input = jax.vjp(lambda x: form(x, kernel, stride, padding), x)[1](grad)[0]
+    form = in_blocks if stride == 2 and (even or not small) else plain
+    to_kernel = jax.vjp(lambda k: form(x, k, stride, padding), kernel)[1](grad)[0]
+    return to_input, to_kernel
