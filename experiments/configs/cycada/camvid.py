@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     if variant:
         raise ValueError(f"camvid.py knows no variants, got {variant!r}")
     config = scenes(default.get_config())
-    config.source.name = config.target.name = "camvid"
+    config.source, config.target = default.domain("camvid"), default.domain("camvid")
     config.source.train_split, config.source.test_split = "day_train", "day_validation"
     config.target.train_split, config.target.test_split = "dusk_train", "dusk_test"
     for domain in (config.source, config.target):

@@ -29,6 +29,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.cache = True  # keep decoded scenes in memory; images of digits always are
 
     config.source = domain("synthetic_digits")
+    config.source.options.config = "light"  # "default" also has dark digits: harder
     config.target = domain("uci_digits")
 
     config.augment = ml_collections.ConfigDict()  # of training crops of scenes

@@ -26,7 +26,7 @@ def get_config(variant: str = "mnist_to_usps") -> ml_collections.ConfigDict:
     source, target, network, size, channels = DIRECTIONS[variant]
     config = default.get_config()
     config.stages = "source,target,translation,pixel,pixel_feature,feature"
-    config.source.name, config.target.name = source, target
+    config.source, config.target = default.domain(source), default.domain(target)
     config.data.update(size=size, channels=channels)
     config.model.name = network
     config.translation.discriminator.layers = 3

@@ -18,7 +18,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     if variant:
         raise ValueError(f"face_parts.py knows no variants, got {variant!r}")
     config = camvid.scenes(default.get_config())
-    config.source.name, config.target.name = "synthetic_parts", "face_parts"
+    config.source, config.target = default.domain("synthetic_parts"), default.domain("face_parts")
     config.data.size = 96
     config.model.num_classes = 8
     return config

@@ -20,10 +20,12 @@ class SyntheticDigitsConfig(tfds.core.BuilderConfig):
     Attributes:
         seed: another seed gives other pictures.
         pictures: split -> number of pictures.
+        light_on_dark: whether all digits are lighter than their ground.
     """
 
     seed: int = 0
     pictures: dict = dataclasses.field(default_factory=lambda: dict(train=10_000, test=2_000))
+    light_on_dark: bool = False
 
 
 class SyntheticDigits(tfds.core.GeneratorBasedBuilder):
@@ -35,6 +37,11 @@ class SyntheticDigits(tfds.core.GeneratorBasedBuilder):
         SyntheticDigitsConfig(name="default", description="12,000 pictures"),
         SyntheticDigitsConfig(
             name="large", description="the size of SVHN", pictures=dict(train=73_000, test=26_000)
+        ),
+        SyntheticDigitsConfig(
+            name="light",
+            description="12,000 pictures, all digits lighter than their ground",
+            light_on_dark=True,
         ),
         SyntheticDigitsConfig(
             name="tiny", description="a few, for tests", pictures=dict(train=100, test=40)
@@ -60,5 +67,5 @@ class SyntheticDigits(tfds.core.GeneratorBasedBuilder):
         for i in range(config.pictures[split]):
             rng = np.random.default_rng([config.seed, number, i])
             name, label = f"{split}/{i:06d}", i % 10
-            pixels = digits.draw_digit(rng, glyphs, label)
+            pixels = digits.draw_digit(rng, glyphs, label, light_on_dark=config.light_on_dark)
             yield name, {"image": class_sets.png(pixels), "label": label, "name": name}

@@ -22,6 +22,7 @@ _TYPEFACES = (
     "DejaVuSansMono-Bold", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic",
     "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "cmss10", "cmr10", "cmtt10",
 )  # fmt: skip
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _STROKES = (0, 2, 4)  # pixels of a glyph that are added around its outline
 
 
@@ -38,20 +39,25 @@ def load_glyphs() -> list[list[Image.Image]]:
     ]
 
 
-def draw_digit(rng: np.random.Generator, glyphs, digit: int) -> np.ndarray:
+def draw_digit(
+    rng: np.random.Generator, glyphs, digit: int, *, light_on_dark: bool = False
+) -> np.ndarray:
     """One picture.
 
     Args:
         rng: every choice is drawn from it.
         glyphs: from `load_glyphs`.
         digit: the one in the middle, 0 to 9.
+        light_on_dark: True for digits that are lighter than their ground, as lit numbers are.
 
     Returns:
         uint8 [32, 32, 3].
     """
     mask = _draw_row(rng, glyphs[rng.integers(len(glyphs))], digit)
     ground = _ground(rng)
-    ink = _ink(rng, ground)
+    if light_on_dark:
+        ground *= min(1.0, 0.45 / float((ground @ _LUMINANCE).mean()))
+    ink = _ink(rng, ground, light_on_dark)
     picture = ground + (ink - ground) * mask[..., None]
     return _photograph(rng, picture)
 
@@ -114,13 +120,18 @@ def _ground(rng) -> np.ndarray:
     return wall.astype(np.float32)
 
 
-def _ink(rng, ground) -> np.ndarray:
+def _ink(rng, ground, light_on_dark) -> np.ndarray:
     """A colour that can be told from the ground's mean, somewhat uneven. [SIDE, SIDE, 3]."""
-    mean, weights = ground.mean((0, 1)), np.array([0.299, 0.587, 0.114])  # of luminance
+    mean = ground.mean((0, 1))
     inks = [_colour(rng) for _ in range(6)]
     # The first that is well lighter or darker; else black or white, whichever is further away.
-    inks.append(np.full(3, float(mean @ weights < 0.5)))
-    ink = next(ink for ink in inks if abs((ink - mean) @ weights) > 0.25)
+    inks.append(np.full(3, float(mean @ _LUMINANCE < 0.5)))
+
+    def contrast(ink):
+        lighter = (ink - mean) @ _LUMINANCE
+        return lighter if light_on_dark else abs(lighter)
+
+    ink = next(ink for ink in inks if contrast(ink) > 0.25)
     return (ink * (1 + rng.uniform(-0.25, 0.25) * (_ramp(rng)[..., None] - 0.5))).astype(np.float32)
 
 

@@ -91,3 +91,12 @@ def test_an_unknown_option_is_refused(place, name):
 def test_an_unknown_variant_is_refused(place):
     with pytest.raises(ValueError, match="huge"):
         load(place, "synthetic_digits", "train", config="huge")
+
+
+def test_light_digits_are_lighter_than_their_ground():
+    glyphs = digits.load_glyphs()
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        mask = digits._draw_row(rng, glyphs[rng.integers(len(glyphs))], 4)
+        picture = digits.draw_digit(np.random.default_rng(seed), glyphs, 4, light_on_dark=True)
+        assert np.corrcoef(mask.ravel(), picture.mean(-1).ravel())[0, 1] > 0.3
