@@ -78,7 +78,8 @@ def test_ink_can_be_told_from_the_ground():
     for seed in range(300):
         rng = np.random.default_rng(seed)
         ground = digits._ground(rng)
-        gap = (digits._ink(rng, ground, False).mean((0, 1)) - ground.mean((0, 1))) @ [0.299, 0.587, 0.114]
+        ink = digits._ink(rng, ground, False)
+        gap = (ink.mean((0, 1)) - ground.mean((0, 1))) @ [0.299, 0.587, 0.114]
         assert abs(gap) > 0.15
 
 
