@@ -112,7 +112,7 @@ def by_patches(x, kernel, stride: int, padding: int):
         for j in range(size)
     ]
     rows = jnp.stack(patches, 3).reshape(-1, size * size * c)
-    return (rows @ kernel.reshape(-1, d)).reshape(len(x), h, w, d)
+    return (rows @ kernel.reshape(-1, d)).reshape(x.shape[0], h, w, d)
 
 
 def in_blocks(x, kernel, stride: int, padding: int):

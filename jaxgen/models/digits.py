@@ -40,7 +40,7 @@ class LeNet(nn.Module):
         if train and self.dropout:
             x = drop_channels(self.make_rng("dropout"), x, rate=self.dropout)
         x = nn.relu(_pool(x))
-        features = _dense(500)(x.reshape(len(x), -1))
+        features = _dense(500)(x.reshape(x.shape[0], -1))
         x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(features))
         return features, _dense(self.num_classes)(x)
 
@@ -73,7 +73,7 @@ class Dtn(nn.Module):
             if train and dropout:
                 x = drop_channels(self.make_rng("dropout"), x, rate=dropout)
             x = nn.relu(x)
-        features = _batch_norm(train)(_dense(512)(x.reshape(len(x), -1)))
+        features = _batch_norm(train)(_dense(512)(x.reshape(x.shape[0], -1)))
         x = nn.Dropout(self.dropout[-1], deterministic=not train)(nn.relu(features))
         return features, _dense(self.num_classes)(x)
 
@@ -103,7 +103,7 @@ class SemanticClassifier(nn.Module):
             x = Conv(features, 3, stride=2, kernel_init=normal_002)(x)
             x = leaky_relu(_batch_norm(train)(x))
         # No rectifier between the last two layers, as in the code.
-        features = nn.Dense(1024, kernel_init=normal_002)(x.reshape(len(x), -1))
+        features = nn.Dense(1024, kernel_init=normal_002)(x.reshape(x.shape[0], -1))
         return features, nn.Dense(self.num_classes, kernel_init=normal_002)(features)
 
 

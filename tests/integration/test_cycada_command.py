@@ -148,7 +148,7 @@ def test_predictions_and_artifact_agree(trained, tmp_path):
     config, workdir = trained
     target = cycada_data.open_split(config, "target", "test")
     for number in range(3):
-        Image.fromarray(target.image[number]).save(tmp_path / f"{number}.png")
+        Image.fromarray(target.image[number, ..., 0]).save(tmp_path / f"{number}.png")
     devices = cycada.open_devices(config)
     folder = cycada_predict.predict_files(config, workdir, devices, str(tmp_path))
     lines = (folder / "predictions.csv").read_text().split()
