@@ -7,10 +7,13 @@ Two generators and two discriminators at 32 pixels, least-squares losses both wa
 Adam for each pair. jaxgen runs its own training step, which keeps a moving average of the
 generators and measures norms besides. PyTorch runs NCHW and channels-last, each with its own
 memory settings and with jaxgen's (freed memory kept); the ratio is over the fastest. Images/s
-count pairs. Also prints how much memory the compiled step needs. Needs the extra "bench".
+count pairs. --memory prints what the compiled step allocates instead. On a machine that does other
+work, compare with --cores=1: threads that wait for each other then lose more than they should.
+Needs the extra "bench".
 """
 
 import argparse
+import os
 from functools import partial
 
 import numpy as np
@@ -38,7 +41,7 @@ def jaxgen_step(batch: int, features: int, blocks: int, remat: bool):
     from jaxgen.training.state import run_key
 
     config = get_config()
-    config.data.size = SIZE
+    config.data.update(size=SIZE, channels=3)
     config.translation.generator.update(features=features, blocks=blocks, remat=remat)
     config.translation.discriminator.update(features=features)
     config.translation.semantic.mode = "none"
@@ -51,8 +54,15 @@ def jaxgen_step(batch: int, features: int, blocks: int, remat: bool):
     return step.lower(state, data).compile(), state, data
 
 
-def jaxgen_run(*, batch, features, blocks, remat):
+def restrict(cores: int) -> None:
+    """Lets this process run on the first `cores` cores only; 0 for all."""
+    if cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+
+def jaxgen_run(*, batch, features, blocks, remat, cores):
     """A function that trains one step in jaxgen."""
+    restrict(cores)
     from jaxgen import host_memory
 
     host_memory.keep_freed()
@@ -67,8 +77,9 @@ def jaxgen_run(*, batch, features, blocks, remat):
     return run
 
 
-def torch_run(*, batch, features, blocks, channels_last, keep_freed):
+def torch_run(*, batch, features, blocks, channels_last, keep_freed, cores):
     """The same in PyTorch."""
+    restrict(cores)
     if keep_freed:
         from jaxgen import host_memory
 
@@ -101,6 +112,7 @@ def main():
     parser.add_argument("--features", type=int)
     parser.add_argument("--blocks", type=int)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--cores", type=int, default=0, help="use so many only; 0: all")
     parser.add_argument("--memory", action="store_true", help="print the memory, time nothing")
     parser.add_argument("--record", action="store_true", help="append to docs/results/speed.jsonl")
     args = parser.parse_args()
@@ -114,11 +126,13 @@ def main():
 def measure(setting, args):
     batch, features, blocks = setting
     variant = f"features={features},blocks={blocks},batch={batch},size={SIZE}"
+    if args.cores:
+        variant += f",cores={args.cores}"
     if args.memory:
         print(f"cycada_translation_step {variant}")
         memory(*setting)
         return
-    options = dict(batch=batch, features=features, blocks=blocks)
+    options = dict(batch=batch, features=features, blocks=blocks, cores=args.cores)
     contestants = {"jaxgen": (jaxgen_run, options | dict(remat=False))}
     for layout in ("nchw", "channels_last"):
         for kept in ("", " keep_freed"):

@@ -33,6 +33,8 @@ class Conv(nn.Module):
         dilation: distance between the pixels that a kernel reads; only with stride 1 and sizes
             above 1.
         use_bias: False where a normalisation follows that has its own.
+        idle_bias: True where an instance normalisation follows, which takes the bias away again:
+            it is there, as published, but has no gradient, which saves reading the maps for it.
         kernel_init: initial values of the kernel; the bias starts at 0.
         dtype: of the computation; parameters stay float32.
     """
@@ -43,6 +45,7 @@ class Conv(nn.Module):
     padding: int = 0
     dilation: int = 1
     use_bias: bool = True
+    idle_bias: bool = False
     kernel_init: nn.initializers.Initializer = xavier_normal
     dtype: jnp.dtype = jnp.float32
 
@@ -61,6 +64,8 @@ class Conv(nn.Module):
         if not self.use_bias:
             return x
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.idle_bias:
+            bias = lax.stop_gradient(bias)
         return add_bias(x, bias.astype(self.dtype))
 
 

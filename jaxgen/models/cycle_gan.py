@@ -14,14 +14,15 @@ from jax import lax
 
 from jaxgen.models.convolution import Conv, conv_doubling, convolve, normal_002, out_size, reflect
 from jaxgen.models.instance_norm import instance_norm
-from jaxgen.models.layers import add_bias, leaky_relu
+from jaxgen.models.layers import leaky_relu
 
 
 class ResnetGenerator(nn.Module):
     """Halves twice, transforms in residual blocks, doubles twice.
 
     11,378,179 parameters with 9 blocks (the released code of CyCADA), 3,117,059 with 2 (the
-    paper's digits), for 64 features and images in colour.
+    paper's digits), for 64 features and images in colour. Biases before an instance normalisation
+    are there, as published; it takes them away again, so they are not trained.
 
     Attributes:
         features: channels at full resolution; four times as many in the residual blocks.
@@ -68,9 +69,9 @@ class ResnetGenerator(nn.Module):
             return Conv(features, size, kernel_init=normal_002, dtype=self.dtype, **options)
 
         few = self.features
-        x = norm_relu(conv(few, 7)(reflect(images, 3)))
-        x = norm_relu(conv(2 * few, 3, stride=2, padding=1)(x))
-        x = norm_relu(conv(4 * few, 3, stride=2, padding=1)(x))
+        x = norm_relu(conv(few, 7, idle_bias=True)(reflect(images, 3)))
+        x = norm_relu(conv(2 * few, 3, stride=2, padding=1, idle_bias=True)(x))
+        x = norm_relu(conv(4 * few, 3, stride=2, padding=1, idle_bias=True)(x))
         blocks = [BlockWeights(4 * few, name=f"block_{index}")() for index in range(self.blocks)]
         blocks = jax.tree.map(lambda weight: weight.astype(self.dtype), blocks)
         keys = None
@@ -151,11 +152,11 @@ def residual_blocks(x, blocks, keys, *, dropout: float, remat: bool) -> chex.Arr
 
 def _mirrored_conv(x, weights):
     x = convolve(reflect(x, 1), weights["kernel"], 1, 0)
-    return instance_norm(add_bias(x, weights["bias"]))
+    return instance_norm(x + lax.stop_gradient(weights["bias"]))
 
 
 class Doubling(nn.Module):
-    """Transposed 3 x 3 convolution with stride 2 and a bias.
+    """Transposed 3 x 3 convolution with stride 2, before an instance normalisation.
 
     Attributes:
         features: channels out.
@@ -171,7 +172,7 @@ class Doubling(nn.Module):
         kernel = self.param("kernel", normal_002, (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x = conv_doubling(x.astype(self.dtype), kernel.astype(self.dtype))
-        return add_bias(x, bias.astype(self.dtype))
+        return x + lax.stop_gradient(bias.astype(self.dtype))
 
 
 class ImageDiscriminator(nn.Module):
@@ -213,7 +214,7 @@ class ImageDiscriminator(nn.Module):
         strides = [2 if level < halvings else 1 for level in range(len(widths))]
         for n in images.shape[1:3]:
             for stride in strides:
-                n = out_size(n, 4, stride=stride, padding=1) if n else 0
+                n = out_size(n, 4, stride=stride, padding=1) if n > 0 else 0
             if n < 1:
                 raise ValueError(
                     f"images of {images.shape[1]} x {images.shape[2]} vanish inside a "
@@ -222,11 +223,18 @@ class ImageDiscriminator(nn.Module):
                 )
         x = images
         for level, (features, stride) in enumerate(zip(widths, strides, strict=True)):
+            normed = 0 < level <= self.layers
             conv = Conv(
-                features, 4, stride=stride, padding=1, kernel_init=normal_002, dtype=self.dtype
+                features,
+                4,
+                stride=stride,
+                padding=1,
+                idle_bias=normed,
+                kernel_init=normal_002,
+                dtype=self.dtype,
             )
             x = conv(x)
-            if 0 < level <= self.layers:
+            if normed:
                 x = instance_norm(x)
             if level <= self.layers:
                 x = leaky_relu(x)
