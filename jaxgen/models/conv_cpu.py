@@ -11,7 +11,7 @@ import chex
 import jax
 
 from jaxgen.models import few_channels
-from jaxgen.models.conv_forms import by_patches, folded, in_blocks, library, pad, plain
+from jaxgen.models.conv_forms import by_patches, by_rows, folded, in_blocks, library, pad, plain
 
 # Output pixels of an image up to which everything stays in the cache.
 _SMALL = 16 * 16
@@ -52,6 +52,9 @@ def backward(x: chex.Array, kernel: chex.Array, grad: chex.Array, stride: int, p
     else:
         form = in_blocks if stride == 2 and even else plain
         to_input = jax.vjp(lambda x: form(x, kernel, stride, padding), x)[1](grad)[0]
-    form = in_blocks if stride == 2 and (even or not small) else plain
-    to_kernel = jax.vjp(lambda k: form(x, k, stride, padding), kernel)[1](grad)[0]
+    if stride == 2 and size == 3 and small:
+        to_kernel = by_rows(x, grad, size, stride=stride, padding=padding)
+    else:
+        form = in_blocks if stride == 2 and (even or not small) else plain
+        to_kernel = jax.vjp(lambda k: form(x, k, stride, padding), kernel)[1](grad)[0]
     return to_input, to_kernel

@@ -11,6 +11,7 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxgen.models import conv_cpu
@@ -168,7 +169,38 @@ def reflect(x: chex.Array, pixels: int) -> chex.Array:
     """
     if min(x.shape[1:3]) <= pixels:
         raise ValueError(f"maps of {x.shape[1]} x {x.shape[2]} have no {pixels} pixels to mirror")
+    return _reflect(x, pixels)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _reflect(x, pixels):
+    return _mirrored(x, pixels)
+
+
+def _mirrored(x, pixels):
     return jnp.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
+
+
+def _reflect_backward(pixels, _, grad):
+    b, h, w, c = grad.shape
+    before = jax.ShapeDtypeStruct((b, h - 2 * pixels, w - 2 * pixels, c), grad.dtype)
+
+    def by_index(x):
+        rows, columns = (np.pad(np.arange(n), pixels, mode="reflect") for n in x.shape[1:3])
+        return x[:, rows][:, :, columns]
+
+    # The transpose of an indexing is a scatter, which XLA never fuses. On CPU it would otherwise
+    # compute the gradient again in each of its readers.
+    def on_cpu(grad):
+        return jax.linear_transpose(by_index, before)(grad)[0]
+
+    def elsewhere(grad):
+        return jax.linear_transpose(lambda x: _mirrored(x, pixels), before)(grad)[0]
+
+    return (lax.platform_dependent(grad, cpu=on_cpu, default=elsewhere),)
+
+
+_reflect.defvjp(lambda x, pixels: (_reflect(x, pixels), None), _reflect_backward)
 
 
 def _conv1x1(x, kernel):
