@@ -68,10 +68,21 @@ _KEYS = ("dataset", "split", "method", "variant", "seed", "steps")
 def run_once(
     system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Path, **options
 ) -> None:
-    """Runs a job that has no record yet; arguments as of `run`."""
-    if not is_done(system, study, job):
-        print(f"running {study}/{job.name}", flush=True)
-        run(system, study, job, metrics, workdirs, **options)
+    """Runs a job that has no record and that no other process runs; arguments as of `run`.
+
+    So a study may be started several times: on CPU, two processes pinned to one core each are
+    faster than one on two cores (`taskset -c 0 python -m ... & taskset -c 1 python -m ...`).
+    """
+    workdirs.mkdir(parents=True, exist_ok=True)
+    with (workdirs / f"{job.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process runs {study}/{job.name}", flush=True)
+            return
+        if not is_done(system, study, job):
+            print(f"running {study}/{job.name}", flush=True)
+            run(system, study, job, metrics, workdirs, **options)
 
 
 def run(

@@ -1,5 +1,6 @@
 """Study records: skip what is done, refuse nothing silently, tables with mean and deviation."""
 
+import fcntl
 import json
 import sys
 
@@ -52,6 +53,18 @@ def test_job_is_run_once_and_recorded_with_its_command(docs, monkeypatch):
     assert row["command"].endswith("--config.seed=0 --config.train.steps=10")
     assert str(docs) not in json.dumps(row)
     assert sys.executable not in row["command"]
+
+
+def test_job_of_another_process_is_left_alone(docs, monkeypatch):
+    started = []
+    monkeypatch.setattr(records, "run", lambda *args, **options: started.append(args))
+    (docs / "runs").mkdir()
+    with (docs / "runs" / f"{JOB.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        records.run_once("fake", "study", JOB, ["nme"], docs / "runs")
+        assert not started
+    records.run_once("fake", "study", JOB, ["nme"], docs / "runs")
+    assert len(started) == 1
 
 
 def test_failed_job_leaves_no_record(docs):
