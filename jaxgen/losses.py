@@ -89,6 +89,27 @@ def cross_entropy(logits: chex.Array, labels: chex.Array, *, ignore: int = 255) 
     return each.sum(1) / jnp.maximum(labelled.sum(1), 1)
 
 
+def additive_margin(
+    cosines: chex.Array, labels: chex.Array, *, scale: float, margin: float
+) -> chex.Array:
+    """Softmax cross-entropy of scaled cosines whose true class must win by a margin.
+
+    Source: Wang et al., Additive Margin Softmax for Face Verification, 2018, equation 5.
+
+    Args:
+        cosines: [B, K] in [-1, 1].
+        labels: [B] integer classes.
+        scale: factor of the cosines.
+        margin: taken from the cosine of the true class.
+
+    Returns:
+        [B] float32.
+    """
+    chex.assert_shape(labels, cosines.shape[:-1])
+    harder = cosines - margin * jax.nn.one_hot(labels, cosines.shape[-1])
+    return cross_entropy(scale * harder, labels)
+
+
 def pixel_l1(pred: chex.Array, target: chex.Array) -> chex.Array:
     """Mean absolute difference of each image. [B, H, W, C] twice -> [B] float32."""
     chex.assert_equal_shape([pred, target])

@@ -1,0 +1,127 @@
+"""DR-GAN on embedded synthetic people: Multi-PIE's protocol without a download.
+
+    python -m experiments.dr_gan
+    python -m experiments.dr_gan --config.gan.images=1 --workdir=runs/single
+
+Three stages run one after the other and resume from their own folders: "recogniser", the encoder
+trained with identity labels alone, which is the baseline and the warm start; "pose", a judge of
+poses that never meets the generator; "gan". Differs from the paper: faces of 48 pixels, a quarter of
+the channels, a warm start, moving averages. paper.py beside this file turns all of that back.
+"""
+
+import ml_collections
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """All keys of the system. Variants: "" (the main job), "smoke" (seconds, for tests)."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    # Of recogniser, pose, gan: see jaxgen/tasks/dr_gan_stages.
+    config.stages = "recogniser,pose,gan"
+
+    config.data = ml_collections.ConfigDict()
+    config.data.name = "synthetic_multipie"
+    config.data.manual_dir = ""  # "" = $JAXGEN_DATA/<official folder>
+    config.data.data_dir = ""  # "" = TFDS's default
+    config.data.options = ml_collections.ConfigDict()  # of the data set's builder
+    # Share of the training PEOPLE held out: they choose checkpoints and thresholds.
+    config.data.validation_fraction = 0.1
+    config.data.size = 48  # pixels, a multiple of 16; aligned faces are larger by 110 / 96
+    config.data.channels = 3  # or 1, grey
+    config.data.flip = 0.5  # probability; the pose is mirrored with the image
+
+    config.pose = ml_collections.ConfigDict()
+    config.pose.form = "classes"  # one-hot poses (the papers), or "yaw", a number
+    config.pose.classes = (-60.0, -45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0, 60.0)  # degrees
+    config.pose.limit = 60.0  # degrees: no face is drawn, and none trusted, beyond
+
+    config.model = ml_collections.ConfigDict()
+    config.model.width = 1 / 4  # factor of the paper's channels
+    config.model.features = 128  # length of the identity feature; paper: 320
+    config.model.noise = 16  # length of the noise; paper: 50
+    config.model.embed_pose = 16  # for pose.form "yaw"
+
+    config.recogniser = ml_collections.ConfigDict()
+    config.recogniser.head = "softmax"  # or "additive_margin"
+    config.recogniser.train = schedule(steps=600, batch_size=64, every=150)
+    config.recogniser.optimiser = optimiser(learning_rate=1e-3, schedule="cosine")
+
+    config.judge = ml_collections.ConfigDict()  # stage "pose"
+    config.judge.width = 1 / 8
+    config.judge.train = schedule(steps=300, batch_size=64, every=100)
+    config.judge.optimiser = optimiser(learning_rate=1e-3, schedule="cosine")
+
+    config.gan = ml_collections.ConfigDict()
+    config.gan.images = 4  # of each person in a set; 1 is the single-image form
+    config.gan.drop_images = 0.5  # share of a set left out at random, so that any number works
+    config.gan.form = "separate"  # real or fake apart (TPAMI); "fake_class": one more person (CVPR)
+    config.gan.head = "softmax"  # or "additive_margin"
+    config.gan.loss = "non_saturating"
+    config.gan.weights = ml_collections.ConfigDict(dict(adversarial=1.0, identity=1.0, pose=1.0))
+    # The discriminator moves every `every` steps, and every `slow_every` steps while the mean of
+    # its four accuracies is above the threshold.
+    config.gan.schedule = ml_collections.ConfigDict(dict(every=1, slow_every=4, threshold=0.9))
+    config.gan.warm_start = "both"  # from the recogniser: none, encoder, or discriminator as well
+    config.gan.r1 = 0.0  # weight of the gradient penalty on real images; not in the papers
+    config.gan.spectral = False  # normalise the discriminator's kernels; not in the papers
+    config.gan.train = schedule(steps=1500, batch_size=16, every=300)  # batch_size counts people
+    config.gan.optimiser = optimiser(learning_rate=2e-4, b1=0.5)
+    config.gan.discriminator_optimiser = optimiser(learning_rate=2e-4, b1=0.5)
+
+    config.evaluate = ml_collections.ConfigDict()
+    config.evaluate.batch_size = 64
+    config.evaluate.images = 6  # largest number of images that is fused
+    config.evaluate.false_accept_rate = 0.01  # for which the threshold is calibrated
+    if variant not in ("", "smoke"):
+        raise ValueError(f"default.py knows the variants '' and 'smoke', not {variant!r}")
+    return shrink(config) if variant == "smoke" else config
+
+
+def schedule(*, steps: int, batch_size: int, every: int) -> ml_collections.ConfigDict:
+    """Length of a stage and how often it reports."""
+    return ml_collections.ConfigDict(
+        dict(
+            steps=steps,
+            batch_size=batch_size,
+            ema_decay=0.99,
+            log_every=max(1, every // 5),
+            validate_every=every,
+            checkpoint_every=every,
+            tensorboard=True,
+        )
+    )
+
+
+def optimiser(
+    learning_rate: float, *, schedule: str = "constant", b1: float = 0.9
+) -> ml_collections.ConfigDict:
+    """Adam without weight decay."""
+    return ml_collections.ConfigDict(
+        dict(
+            name="adam",
+            learning_rate=learning_rate,
+            schedule=schedule,
+            warmup_steps=0,
+            weight_decay=0.0,
+            b1=b1,
+            clip_norm=0.0,
+        )
+    )
+
+
+def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Everything as small as it still runs: checks an installation in seconds."""
+    config.data.options.config = "tiny"
+    config.data.size = 16
+    config.data.validation_fraction = 0.34
+    config.pose.classes = (-45.0, 0.0, 45.0)
+    config.pose.limit = 45.0
+    config.model.update(width=1 / 16, features=8, noise=2)
+    config.judge.width = 1 / 16
+    config.gan.images = 2
+    config.evaluate.images = 2
+    for stage in (config.recogniser, config.judge, config.gan):
+        stage.train.update(steps=4, batch_size=8, log_every=1, validate_every=2)
+        stage.train.checkpoint_every = 2
+    config.evaluate.batch_size = 8
+    return config

@@ -1,0 +1,132 @@
+"""What a DR-GAN config may hold; checked before JAX is even imported."""
+
+import math
+
+from jaxgen.training.config import (
+    TRAINING_SCHEMA,
+    Schema,
+    anything,
+    boolean,
+    check,
+    integer,
+    number,
+    one_of,
+    optimiser_schema,
+    text,
+)
+from jaxgen.training.errors import ConfigError
+
+# In the order in which they run.
+STAGES = ("recogniser", "pose", "gan")
+SECTIONS = {"recogniser": "recogniser", "pose": "judge", "gan": "gan"}
+
+
+def _angles(value) -> str | None:
+    """Rising angles between -90 and 90 degrees, two or more."""
+    good = isinstance(value, tuple | list) and len(value) > 1
+    good = good and all(isinstance(v, int | float) and -90 <= v <= 90 for v in value)
+    good = good and all(a < b for a, b in zip(value, value[1:], strict=False))
+    return None if good else "two or more rising angles in degrees, between -90 and 90"
+
+
+def _training(section: str) -> Schema:
+    rules = {k: rule for k, rule in TRAINING_SCHEMA.items() if k.startswith("train.")}
+    return {f"{section}.{key}": rule for key, rule in rules.items()} | {
+        f"{section}.train.batch_size": integer(1),
+        **optimiser_schema(f"{section}.optimiser"),
+    }
+
+
+_HEAD = one_of("softmax", "additive_margin")
+_WIDTH = number(0, 4, above=True)
+SCHEMA: Schema = {
+    "seed": integer(),
+    "stages": text,
+    "data.name": text,
+    "data.manual_dir": text,
+    "data.data_dir": text,
+    "data.options.*": anything,
+    "data.validation_fraction": number(0, 0.9),
+    "data.size": integer(16),
+    "data.channels": one_of(1, 3),
+    "data.flip": number(0, 1),
+    "pose.form": one_of("classes", "yaw"),
+    "pose.classes": _angles,
+    "pose.limit": number(0, 90, above=True),
+    "model.width": _WIDTH,
+    "model.features": integer(2),
+    "model.noise": integer(1),
+    "model.embed_pose": integer(1),
+    "recogniser.head": _HEAD,
+    **_training("recogniser"),
+    "judge.width": _WIDTH,
+    **_training("judge"),
+    "gan.images": integer(1),
+    "gan.drop_images": number(0, 0.95),
+    "gan.form": one_of("separate", "fake_class"),
+    "gan.head": _HEAD,
+    "gan.loss": one_of("non_saturating", "least_squares", "hinge"),
+    **{f"gan.weights.{name}": number(0, 1000) for name in ("adversarial", "identity", "pose")},
+    "gan.schedule.every": integer(1),
+    "gan.schedule.slow_every": integer(1),
+    "gan.schedule.threshold": number(0, 1),
+    "gan.warm_start": one_of("none", "encoder", "both"),
+    "gan.r1": number(0, 1000),
+    "gan.spectral": boolean,
+    **_training("gan"),
+    **optimiser_schema("gan.discriminator_optimiser"),
+    "evaluate.batch_size": integer(1),
+    "evaluate.images": integer(1),
+    "evaluate.false_accept_rate": number(0, 1, above=True),
+}
+
+
+def check_config(config) -> None:
+    """Raises ConfigError naming the key that cannot work and the fix."""
+    check(config, SCHEMA)
+    stages_of(config)
+    if config.data.size % 16:
+        raise ConfigError(
+            f"config.data.size={config.data.size} must be a multiple of 16: networks halve four "
+            "times."
+        )
+    classes = list(config.pose.classes)
+    if config.data.flip and not _symmetric(classes):
+        raise ConfigError(
+            f"config.data.flip={config.data.flip} mirrors faces, but the poses {classes} of "
+            "config.pose.classes are not mirror images of each other: add those, or set flip to 0."
+        )
+    if config.gan.form == "fake_class" and config.gan.head == "additive_margin":
+        raise ConfigError(
+            'config.gan.head="additive_margin" has no vector for the person "fake": use '
+            'config.gan.form="separate" with it.'
+        )
+    if config.gan.warm_start == "both" and config.gan.spectral:
+        raise ConfigError(
+            'config.gan.warm_start="both" copies a network without spectral normalisation: use '
+            '"encoder" with config.gan.spectral.'
+        )
+    if config.gan.warm_start == "both" and config.gan.head != config.recogniser.head:
+        raise ConfigError(
+            'config.gan.warm_start="both" copies the head too: give config.gan.head and '
+            "config.recogniser.head the same value."
+        )
+
+
+def stages_of(config) -> tuple[str, ...]:
+    """The stages that a config asks for, in the order in which they run.
+
+    Raises:
+        ConfigError: one of them is none, or there are none.
+    """
+    asked = [name.strip() for name in config.stages.split(",") if name.strip()]
+    for name in asked:
+        if name not in STAGES:
+            raise ConfigError(f"config.stages names {name!r}: it may hold {', '.join(STAGES)}.")
+    if not asked:
+        raise ConfigError(f"config.stages is empty: name some of {', '.join(STAGES)}.")
+    return tuple(name for name in STAGES if name in asked)
+
+
+def _symmetric(classes) -> bool:
+    return all(math.isclose(a, -b, abs_tol=1e-6) for a, b in zip(classes, classes[::-1], strict=True))

@@ -1,0 +1,340 @@
+"""DR-GAN's step: fusion, poses, both forms of the losses, what moves and when."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.configs.dr_gan import default
+from jaxgen.models.dr_gan import Verdict
+from jaxgen.tasks import dr_gan, dr_gan_classifiers
+from jaxgen.tasks.dr_gan_schema import check_config
+from jaxgen.training.errors import CheckpointMismatch, ConfigError
+from jaxgen.training.state import run_key
+
+PEOPLE = 5
+
+
+def tiny(**changes):
+    config = default.get_config("smoke")
+    config.gan.warm_start = "encoder"
+    config.update_from_flattened_dict(changes)
+    check_config(config)
+    return config
+
+
+def faces(config, people=3, seed=0):
+    rng = np.random.default_rng(seed)
+    count, size = config.gan.images, config.data.size
+    pose = rng.integers(0, 3, (people, count)).astype(np.int32)
+    return {
+        "image": rng.integers(0, 256, (people, count, size, size, 3), np.uint8),
+        "identity": rng.integers(0, PEOPLE, people).astype(np.int32),
+        "pose": pose,
+        "yaw": np.array(config.pose.classes, np.float32)[pose],
+        "mask": np.ones((people, count), bool),
+    }
+
+
+def init(config, seed=0):
+    return jax.jit(lambda key: dr_gan.init_state(config, key, PEOPLE))(run_key(seed))
+
+
+@pytest.fixture(scope="module")
+def sets():
+    """A config, its compiled step and a state, for sets of two images."""
+    config = tiny(
+        **{
+            "gan.optimiser.learning_rate": 2e-3,
+            "gan.discriminator_optimiser.learning_rate": 5e-3,
+        }
+    )
+    step = jax.jit(partial(dr_gan.train_step, config))  # once: it compiles for long
+    return config, step, init(config)
+
+
+@pytest.fixture(scope="module")
+def trained(sets):
+    """The state after 60 steps on one batch, and the metrics of the last."""
+    config, step, state = sets
+    batch = {"faces": faces(config)}
+    for _ in range(60):
+        state, metrics = step(state, batch)
+    return state, metrics
+
+
+def changed(before, after):
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    return any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
+
+
+# ------------------------------------------------------------------------------- fusion
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 6))
+def test_fusion_is_a_weighted_mean_that_forgets_order_and_absent_images(seed, count):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(count, 4)).astype(np.float32)
+    weights = rng.uniform(0.01, 1, count).astype(np.float32)
+    mask = rng.random(count) < 0.7
+    mask[rng.integers(count)] = True
+    expected = (weights * mask) @ features / (weights * mask).sum()
+    absent_changed = np.where(mask[:, None], features, np.nan)
+    order = rng.permutation(count)
+    for rows, f in ((slice(None), features), (slice(None), absent_changed), (order, features)):
+        found = dr_gan.fuse(f[rows], weights[rows], mask[rows])
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_fusing_one_image_keeps_its_feature_and_none_gives_zero():
+    feature = jnp.arange(3.0)[None]
+    for confidence in (1e-6, 0.5, 1.0):
+        found = dr_gan.fuse(feature, jnp.array([confidence]), jnp.array([True]))
+        np.testing.assert_allclose(found, feature[0], rtol=1e-4)
+    nobody = dr_gan.fuse(feature, jnp.ones(1), jnp.array([False]))
+    np.testing.assert_array_equal(nobody, 0)
+
+
+def test_dropping_keeps_present_images_only_and_at_least_one():
+    mask = jnp.array([[True, True, True], [False, True, False]] * 50)
+    kept = dr_gan.drop_images(jax.random.key(0), mask, rate=0.5)
+    assert kept.any(-1).all() and not (kept & ~mask).any()
+    assert 0.4 < float(kept[::2].mean()) < 0.7
+    np.testing.assert_array_equal(dr_gan.drop_images(jax.random.key(0), mask, rate=0.0), mask)
+
+
+# -------------------------------------------------------------------------------- poses
+
+
+def test_poses_by_class_and_by_yaw():
+    config = tiny()
+    found = dr_gan.pose_code(config, jnp.array([-50.0, 10.0, 90.0]))
+    np.testing.assert_array_equal(found.label, [0, 1, 2])
+    np.testing.assert_array_equal(found.code, np.eye(3))
+    drawn = dr_gan.draw_poses(config, jax.random.key(0), (100, 3))
+    assert 60 < np.bincount(drawn.label).min()
+    config = tiny(**{"pose.form": "yaw"})
+    drawn = dr_gan.draw_poses(config, jax.random.key(0), (400, 2))
+    np.testing.assert_allclose(np.rad2deg(drawn.label), 90 * drawn.code[:, 0], rtol=1e-4)
+    assert np.abs(drawn.code).max() <= 0.5 + 1e-6  # the limit of 45 degrees
+    # The second of each set is spread evenly, the first lies nearer to the front.
+    first, second = np.abs(np.rad2deg(drawn.label)).reshape(400, 2).T
+    assert abs(second.mean() - 22.5) < 2
+
+
+# ------------------------------------------------------------------------------- losses
+
+
+def verdict(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    return Verdict(
+        *(jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((rows, PEOPLE), rows, (rows, 3)))
+    )
+
+
+def log_softmax(x):
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def test_tpami_form_has_three_tasks():
+    config, real, fake = tiny(), verdict(4), verdict(4, seed=1)
+    labels, pose, every = jnp.array([0, 1, 2, 3]), jnp.array([0, 1, 2, -1]), jnp.ones(4, bool)
+    found = dr_gan.discriminator_terms(config, real, fake, labels, pose, every, every)
+    identity = -np.mean([log_softmax(np.asarray(real.identity))[i, i] for i in range(4)])
+    # The fourth image has no known pose; it counts as 0.
+    poses = -np.sum([log_softmax(np.asarray(real.pose))[i, i] for i in range(3)]) / 4
+    game = np.mean(np.log1p(np.exp(-real.real))) + np.mean(np.log1p(np.exp(fake.real)))
+    np.testing.assert_allclose(found["identity"], identity, rtol=1e-5)
+    np.testing.assert_allclose(found["pose"], poses, rtol=1e-5)
+    np.testing.assert_allclose(found["adversarial"], game, rtol=1e-5)
+    poses = dr_gan.Poses(None, jnp.array([0, 0, 1, 2]))
+    found = dr_gan.generator_terms(config, fake, labels, poses, every)
+    np.testing.assert_allclose(
+        found["adversarial"], np.mean(np.log1p(np.exp(-fake.real))), rtol=1e-5
+    )
+    assert set(found) == {"identity", "pose", "adversarial"}
+
+
+def test_cvpr_form_calls_fakes_one_more_person():
+    config, real, fake = tiny(**{"gan.form": "fake_class"}), verdict(3), verdict(3, seed=1)
+    labels, every = jnp.array([4, 0, 1]), jnp.ones(3, bool)
+    joined = [log_softmax(np.c_[v.identity, v.real]) for v in (real, fake)]
+    found = dr_gan.discriminator_terms(config, real, fake, labels, labels, every, every)
+    rows = np.arange(3)
+    np.testing.assert_allclose(found["identity"], -joined[0][rows, labels].mean(), rtol=1e-5)
+    np.testing.assert_allclose(found["adversarial"], -joined[1][:, PEOPLE].mean(), rtol=1e-5)
+    found = dr_gan.generator_terms(config, fake, labels, dr_gan.Poses(None, labels % 3), every)
+    assert set(found) == {"identity", "pose"}
+    np.testing.assert_allclose(found["identity"], -joined[1][rows, labels].mean(), rtol=1e-5)
+    chances = np.exp(joined[0][:, PEOPLE])
+    np.testing.assert_allclose(
+        jax.nn.sigmoid(dr_gan.reality(config, real)), 1 - chances, rtol=1e-5
+    )
+
+
+def test_absent_images_do_not_count():
+    config, one, two = tiny(), verdict(2), verdict(2, seed=1)
+    labels, half, every = jnp.array([1, 2]), jnp.array([True, False]), jnp.ones(2, bool)
+    first = jax.tree.map(lambda x: x[:1], (one, two))
+    expected = dr_gan.discriminator_terms(
+        config, *first, labels[:1], labels[:1], every[:1], every[:1]
+    )
+    found = dr_gan.discriminator_terms(config, one, two, labels, labels, half, half)
+    chex.assert_trees_all_close(found, expected, rtol=1e-6)
+    right = dr_gan.accuracies(config, one, two, labels, labels, half, half)
+    expected = dr_gan.accuracies(config, *first, labels[:1], labels[:1], every[:1], every[:1])
+    chex.assert_trees_all_close(right, expected)
+
+
+def test_additive_margin_asks_for_more():
+    config = tiny(**{"gan.head": "additive_margin"})
+    cosines = Verdict(jnp.array([[0.9, 0.5]]), None, None)
+    found = dr_gan.identity_loss(config, cosines, jnp.array([0]))
+    logits = 30 * np.array([0.9 - 0.35, 0.5])
+    np.testing.assert_allclose(found, -log_softmax(logits)[:1], rtol=1e-4)
+
+
+# --------------------------------------------------------------------------------- step
+
+
+def test_step_moves_both_players_and_keeps_statistics_apart(sets):
+    config, step, before = sets
+    after, metrics = step(before, {"faces": faces(config)})
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert changed(before.generator.params["encoder"], after.generator.params["encoder"])
+    assert changed(before.generator.params["decoder"], after.generator.params["decoder"])
+    assert changed(before.discriminator.params, after.discriminator.params)
+    real, fake = (after.discriminator.batch_stats[kind] for kind in ("real", "fake"))
+    assert changed(real, fake)
+    terms = sum(metrics[name] for name in ("adversarial", "identity", "pose"))
+    np.testing.assert_allclose(metrics["loss"], terms, rtol=1e-5)
+
+
+def test_strong_discriminator_rests(sets):
+    config, step, state = sets
+    batch = {"faces": faces(config)}
+    state, _ = step(state, batch)
+    strong = {name: jnp.ones(()) for name in state.judged}
+    # Above the threshold it moves at every fourth step only: 1, 2, 3 rest, 4 moves.
+    moved = []
+    state = state.replace(judged=strong)
+    for _ in range(4):
+        after, metrics = step(state, batch)
+        moved.append(changed(state.discriminator.params, after.discriminator.params))
+        assert changed(state.generator.params, after.generator.params)
+        state = after
+    assert moved == [False, False, False, True]
+    # What the log shows meanwhile is the last measurement.
+    assert metrics["discriminator/accuracy_real"] <= 1
+
+
+def test_absent_image_of_a_set_changes_nothing_but_batch_statistics(sets):
+    """The masked slot's label and pose have no effect."""
+    config, step, state = sets
+    one, two = faces(config), faces(config)
+    for each in (one, two):
+        each["mask"][0, 1] = False
+    two["pose"][0, 1] = (two["pose"][0, 1] + 1) % 3
+    results = [step(state, {"faces": each}) for each in (one, two)]
+    chex.assert_trees_all_equal(results[0][0].discriminator, results[1][0].discriminator)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gan.images": 1, "pose.form": "yaw", "gan.r1": 1.0, "gan.warm_start": "none"},
+        {"gan.form": "fake_class", "gan.spectral": True},
+        {"gan.head": "additive_margin"},
+    ],
+)
+def test_every_form_of_the_step_is_sound(changes):
+    """Shapes only: the state that comes out is the one that went in."""
+    config = tiny(**changes)
+    key = run_key(0)
+    state = jax.eval_shape(lambda key: dr_gan.init_state(config, key, PEOPLE), key)
+    after, metrics = jax.eval_shape(
+        partial(dr_gan.train_step, config), state, {"faces": faces(config)}
+    )
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+    assert "loss" in metrics
+
+
+def test_warm_start_copies_the_trunk_and_leaves_the_confidence():
+    config = tiny(**{"gan.warm_start": "both"})
+    recogniser = jax.jit(
+        lambda key: dr_gan_classifiers.init_state(config, "recogniser", key, PEOPLE)
+    )(run_key(3)).network.ema
+    fresh = init(config)
+    state = dr_gan.start_from(config, fresh, recogniser)
+    features = config.model.features
+    for kind in ("params", "batch_stats"):
+        trunk = getattr(state.generator, kind)["encoder"]["trunk"]
+        first = jax.tree.map(lambda x: x[..., :features], trunk)
+        wanted = recogniser[kind]["trunk"]
+        chex.assert_trees_all_equal(first, jax.tree.map(lambda x: x[..., :features], wanted))
+    chex.assert_trees_all_equal(state.discriminator.params["trunk"], recogniser["params"]["trunk"])
+    last = "SameConv_13"
+    chex.assert_trees_all_equal(
+        state.generator.params["encoder"]["trunk"][last]["kernel"][..., -1],
+        fresh.generator.params["encoder"]["trunk"][last]["kernel"][..., -1],
+    )
+    # Same feature as the recogniser's, before any step.
+    images = faces(config)["image"][:, 0]
+    encoders = dr_gan.encode, dr_gan_classifiers.encode
+    found, wanted = (
+        jax.jit(partial(encode, config))(variables, images).feature
+        for encode, variables in zip(encoders, (state.generator.ema, recogniser), strict=True)
+    )
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    wide = jax.tree.map(lambda x: np.repeat(x, 2, -1), recogniser)
+    with pytest.raises(CheckpointMismatch, match=r"config\.model"):
+        dr_gan.start_from(config, fresh, wide)
+
+
+def test_discriminator_learns_people_and_poses_by_heart(trained):
+    _, metrics = trained
+    assert metrics["discriminator/accuracy_identity"] > 0.9
+    assert metrics["discriminator/accuracy_pose"] > 0.9
+
+
+# ---------------------------------------------------------------------------------- use
+
+
+def test_encoding_forgets_mirroring_and_drawing_follows_the_pose(sets, trained):
+    (config, _, _), (state, _) = sets, trained
+    images = faces(config)["image"][:, 0]
+    variables = state.generator.ema
+    encode = jax.jit(partial(dr_gan.encode, config))
+    found = encode(variables, images)
+    chex.assert_trees_all_close(found, encode(variables, images[:, :, ::-1]), atol=1e-5)
+    assert ((found.confidence > 0) & (found.confidence < 1)).all()
+    rotate = jax.jit(partial(dr_gan.rotate, config))
+    drawn = rotate(variables, found.feature, jnp.array([-45.0, 0.0, 45.0]))
+    chex.assert_shape(drawn, images.shape)
+    chex.assert_type(drawn, jnp.uint8)
+    same = rotate(variables, found.feature, jnp.zeros(3))
+    assert (drawn[0] != same[0]).any() and (drawn[1] == same[1]).all()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"data.size": 40}, "multiple of 16"),
+        ({"pose.classes": (0.0, -45.0)}, "rising angles"),
+        ({"pose.classes": (-45.0, 0.0)}, "mirror images"),
+        ({"gan.form": "fake_class", "gan.head": "additive_margin"}, "no vector"),
+        ({"gan.warm_start": "both", "gan.spectral": True}, "spectral"),
+        ({"gan.warm_start": "both", "gan.head": "additive_margin"}, "the same value"),
+        ({"stages": "gan,nonsense"}, "nonsense"),
+        ({"stages": ""}, "empty"),
+    ],
+)
+def test_config_that_cannot_work_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny(**changes)
