@@ -18,7 +18,13 @@ _MANY = 2**48  # batches: more than any training asks for
 
 
 def batches(
-    arrays: Mapping[str, np.ndarray], *, batch_size, seed, process_index=0, process_count=1
+    arrays: Mapping[str, np.ndarray],
+    *,
+    batch_size,
+    seed,
+    process_index=0,
+    process_count=1,
+    change=None,
 ):
     """Endless shuffled batches.
 
@@ -28,6 +34,8 @@ def batches(
         seed: of the order; resuming needs the same.
         process_index: which of `process_count` shares of the rows this process reads.
         process_count: number of processes.
+        change: (np.random.Generator, batch) -> batch, such as random crops. The generator depends
+            on the seed and the batch's number alone, so that resuming repeats its draws.
 
     Returns:
         A Grain iterator, see the module docstring.
@@ -46,7 +54,7 @@ def batches(
         )
     rows = np.arange(process_index, count, process_count)
     # Processes that draw alike would walk through their shares in the same order.
-    source = _ShuffledBatches(arrays, rows, batch_size, (seed, process_index))
+    source = _ShuffledBatches(arrays, rows, batch_size, (seed, process_index), change)
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
@@ -69,9 +77,9 @@ def evaluation_batches(
 class _ShuffledBatches:
     """Random access to endless shuffled batches; batch i depends on i and the seed alone."""
 
-    def __init__(self, arrays, rows, batch_size, seed):
+    def __init__(self, arrays, rows, batch_size, seed, change):
         self._arrays, self._rows = dict(arrays), rows
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self._seed, self._change = batch_size, seed, change
         # Neighbouring batches share a pass; two are in use where one ends within a batch.
         self._order = functools.lru_cache(maxsize=2)(self._draw_order)
 
@@ -85,7 +93,11 @@ class _ShuffledBatches:
         rows = np.concatenate(
             [self._order(turn)[places[passes == turn]] for turn in np.unique(passes)]
         )
-        return {key: value[rows] for key, value in self._arrays.items()}
+        batch = {key: value[rows] for key, value in self._arrays.items()}
+        if self._change is None:
+            return batch
+        # One number more than for the order: the two never draw alike.
+        return self._change(np.random.default_rng([*self._seed, int(number), 1]), batch)
 
     def _draw_order(self, turn):
         return np.random.default_rng([*self._seed, int(turn)]).permutation(self._rows)

@@ -64,6 +64,11 @@ CLASSES = Sets(
         "tfds_svhn_cropped": ("svhn_cropped", "classified"),
     },
 )
+RECOGNITION = Sets(
+    manual={},
+    packaged={"synthetic_multipie": ("synthetic_multipie", "SyntheticMultipie")},
+    tfds={},
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,273 @@
+"""Aligned faces of known people, in memory: what recognition trains and is measured on.
+
+A set that a config names is prepared once, its faces are aligned as `jaxgen.data.face_alignment`
+says, and every picture gets the number of its person and the class of its pose. People are never
+cut: validation holds out all pictures of some people of the training split.
+
+Large sets (see `_IN_MEMORY`) are aligned once into a file beside the prepared set and mapped from
+there; the arrays behave alike.
+"""
+
+import hashlib
+import io
+import itertools
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxgen.data import face_alignment, hashing, splits
+from jaxgen.data.builders import images, registry
+
+UNKNOWN = -1  # pose class of a picture without a known yaw
+_IN_MEMORY = 2**29  # bytes of aligned pictures, beyond which they are kept in a file
+_CHUNK, _THREADS = 256, 2
+
+
+class Faces(NamedTuple):
+    """Pictures of people.
+
+    Attributes:
+        image: [N, A, A, C] uint8, aligned; A is `face_alignment.aligned_side` of what is seen.
+        identity: [N] int32, positions in `people`.
+        yaw: [N] float32 degrees, positive when the nose points to the image's right; NaN unknown.
+        pose: [N] int32, positions in `classes`; -1 where the yaw is unknown.
+        name: N unique ids.
+        subset: N names of parts of the set ("frontal", a template's id, ...), or "".
+        people: names of the people, each with a picture.
+        classes: yaws of the pose classes, in degrees.
+    """
+
+    image: np.ndarray
+    identity: np.ndarray
+    yaw: np.ndarray
+    pose: np.ndarray
+    name: list[str]
+    subset: list[str]
+    people: tuple[str, ...]
+    classes: tuple[float, ...]
+
+    def select(self, rows: np.ndarray) -> "Faces":
+        """The pictures of some rows. People keep their numbers, also those left without one."""
+        rows = np.asarray(rows)
+        return self._replace(
+            **{key: getattr(self, key)[rows] for key in ("image", "identity", "yaw", "pose")},
+            **{key: [getattr(self, key)[row] for row in rows] for key in ("name", "subset")},
+        )
+
+    def rows_of_people(self) -> list[np.ndarray]:
+        """The rows of each person, by number."""
+        order = np.argsort(self.identity, kind="stable")
+        ends = np.searchsorted(self.identity[order], np.arange(len(self.people) + 1))
+        return [order[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def open_faces(
+    data_config, split: str, *, size: int, classes: Sequence[float], channels: int = 3
+) -> Faces:
+    """Opens one split of the set that a config names, preparing the set on first use.
+
+    Args:
+        data_config: mapping with the keys of `sources.open_source` (but label_fraction);
+            `name` is one of `registry.RECOGNITION`. Where a set has no validation split,
+            `validation_fraction` (0.1 if None) of the training PEOPLE are held out, at least one.
+            `outside_poses` says what happens to pictures whose yaw is farther from every class
+            than half of the widest gap between neighbours: "error" (the default) or "drop".
+        split: "train" (or the name given as train_split), "validation", "gallery", "probe", or
+            any other split of the set.
+        size: side in pixels of what the network sees; aligned pictures are larger by 110 / 96.
+        classes: yaws of the pose classes in degrees, increasing.
+        channels: 1 for grey, 3 for RGB.
+
+    Raises:
+        ValueError: files, options, split, poses or pictures are wrong; the message says which.
+    """
+    if size < 1 or channels not in (1, 3):
+        raise ValueError(f"faces need size >= 1 and 1 or 3 channels, got {size} and {channels}")
+    part = splits.open_part(
+        data_config, split, sets=registry.RECOGNITION, is_labelled=lambda data_set: True
+    )
+    records, convert = splits.stored_records(part), part.data_set.convert
+    labels = [_label(convert(records[row], row)) for row in range(len(records))]
+    taken = _people_of_split(part, [label["group"] for label in labels])
+    yaw = np.array([label["yaw"] for label in labels], np.float32)
+    pose, outside = pose_classes(yaw, classes)
+    rows = np.flatnonzero([label["group"] in taken for label in labels])
+    if outside[rows].any():
+        rows = _without_outside(data_config, rows, outside, labels, classes)
+    if not len(rows):
+        raise ValueError(f"{data_config['name']}: {split!r} holds no picture")
+    chosen = [labels[row] for row in rows]
+    people = tuple(sorted({label["group"] for label in chosen}))
+    number = {person: k for k, person in enumerate(people)}
+    side = face_alignment.aligned_side(size)
+    return Faces(
+        image=_aligned(part, records, convert, rows, side, channels),
+        identity=np.array([number[label["group"]] for label in chosen], np.int32),
+        yaw=yaw[rows],
+        pose=pose[rows],
+        name=[label["name"] for label in chosen],
+        subset=[label["subset"] for label in chosen],
+        people=people,
+        classes=tuple(float(c) for c in classes),
+    )
+
+
+def pose_classes(yaw: np.ndarray, classes: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest class of each yaw.
+
+    Args:
+        yaw: [N] degrees, NaN where unknown.
+        classes: increasing yaws in degrees.
+
+    Returns:
+        [N] int32 classes, -1 where the yaw is unknown, and [N] bool, True where the yaw is outside:
+        farther from its class than half of the widest gap between two classes.
+    """
+    classes = np.asarray(classes, np.float64)
+    if classes.ndim != 1 or not classes.size or not (np.diff(classes) > 0).all():
+        raise ValueError(f"pose classes are increasing yaws in degrees, got {list(classes)}")
+    distance = np.abs(np.asarray(yaw, np.float64)[:, None] - classes)
+    known = np.isfinite(distance).all(1)
+    pose = np.where(known, distance.argmin(1), UNKNOWN).astype(np.int32)
+    reach = np.diff(classes).max(initial=0) / 2 or 180.0  # a single class takes every pose
+    return pose, known & (distance.min(1) > reach + 1e-3)
+
+
+def number_together(*parts: Faces) -> tuple[Faces, ...]:
+    """The same sets with one numbering of people for all, as identification needs it."""
+    people = tuple(sorted(set().union(*(part.people for part in parts))))
+    number = {person: k for k, person in enumerate(people)}
+    return tuple(
+        part._replace(
+            identity=np.array([number[name] for name in part.people], np.int32)[part.identity],
+            people=people,
+        )
+        for part in parts
+    )
+
+
+def gallery_and_probes(faces: Faces, *, limit: float = 10.0) -> tuple[Faces, Faces]:
+    """One frontal picture of each person as the gallery, all others as probes.
+
+    The gallery picture is the one with the smallest |yaw|, the first by name among equals.
+
+    Args:
+        faces: of people who are to be identified.
+        limit: degrees of yaw up to which a picture is frontal.
+
+    Raises:
+        ValueError: a person has no frontal picture; the message names the person.
+    """
+    gallery = []
+    for person, rows in zip(faces.people, faces.rows_of_people(), strict=True):
+        frontal = [row for row in rows if abs(faces.yaw[row]) <= limit]
+        if not frontal:
+            raise ValueError(
+                f"{person!r} has no frontal picture (|yaw| <= {limit:g} degrees) for the gallery, "
+                f"only yaws {sorted({float(y) for y in faces.yaw[rows]})}: add one, or leave the "
+                "person out"
+            )
+        gallery.append(min(frontal, key=lambda row: (abs(faces.yaw[row]), faces.name[row])))
+    probes = np.setdiff1d(np.arange(len(faces.name)), gallery)
+    if not len(probes):
+        raise ValueError("every person has a single picture: nothing is left to identify")
+    return faces.select(np.array(gallery)), faces.select(probes)
+
+
+def _label(example) -> dict:
+    yaw = example.get("yaw", np.nan)
+    return {**{key: example[key] for key in ("name", "group", "subset")}, "yaw": float(yaw)}
+
+
+def _people_of_split(part, groups) -> set[str]:
+    """The people of a split: held out ones are those whose names hash first, at least one."""
+    people = sorted(set(groups), key=lambda name: hashing.uniform(f"validation/{name}"))
+    if part.held_out == 0 or part.split not in ("train", "validation"):
+        return set(people)
+    count = max(1, round(part.held_out * len(people)))
+    if count >= len(people):
+        raise ValueError(
+            f"{len(people)} people cannot be split at config.data.validation_fraction="
+            f"{part.held_out}: {count} would be held out"
+        )
+    return set(people[:count] if part.split == "validation" else people[count:])
+
+
+def _without_outside(data_config, rows, outside, labels, classes):
+    rule = data_config.get("outside_poses", "error")
+    if rule not in ("error", "drop"):
+        raise ValueError(f'config.data.outside_poses is "error" or "drop", got {rule!r}')
+    if rule == "drop":
+        return rows[~outside[rows]]
+    first = labels[rows[outside[rows]][0]]
+    raise ValueError(
+        f"{first['name']}: a yaw of {first['yaw']:g} degrees is outside of the pose classes "
+        f"{[float(c) for c in classes]} ({int(outside[rows].sum())} such pictures). Add classes to "
+        'config.pose.classes, or leave them out by config.data.outside_poses="drop"'
+    )
+
+
+# ------------------------------------------------------------------------------- pictures
+
+
+def _aligned(part, records, convert, rows, side, channels) -> np.ndarray:
+    """The aligned pictures of some records: [N, side, side, channels] uint8."""
+    shape = (len(rows), side, side, channels)
+    if np.prod(shape, dtype=np.int64) <= _IN_MEMORY:
+        array = np.empty(shape, np.uint8)
+        _fill(array, records, convert, rows)
+        return array
+    facts = json.dumps([part.stored, side, channels, hashlib.sha256(rows.tobytes()).hexdigest()])
+    digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
+    path = Path(part.data_set.builder.data_path) / "aligned" / f"{digest}.npy"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
+        _fill(array, records, convert, rows)
+        array.flush()
+        unfinished.replace(path)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _fill(array, records, convert, rows):
+    def load(start):
+        for place in range(start, min(start + _CHUNK, len(rows))):
+            row = int(rows[place])
+            array[place] = _picture(convert(records[row], row), *array.shape[2:])
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(load, range(0, len(rows), _CHUNK)))
+
+
+def _picture(example, side, channels):
+    """One aligned face: by its points if it has any, by its box otherwise."""
+    name = example["name"]
+    try:
+        with Image.open(io.BytesIO(example["image"])) as opened:
+            image = np.asarray(images.to_rgb(opened))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{name}: the stored image is damaged ({error}); delete the prepared data set and "
+            "start again"
+        ) from error
+    try:
+        points = example.get("points5")
+        if points is None:
+            points = face_alignment.five_points(example["points"])
+        if np.isfinite(points).any():
+            matrix = face_alignment.alignment(points, side=side)
+        else:
+            matrix = face_alignment.box_alignment(example["box"], side=side)
+        face = face_alignment.align(image, matrix, side=side)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if channels == 1:
+        return np.asarray(Image.fromarray(face).convert("L"))[..., None]
+    return face
