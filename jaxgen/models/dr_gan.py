@@ -1,12 +1,14 @@
 """Networks of DR-GAN: encoder, decoder and discriminator of faces, all of 3 x 3 convolutions.
 
-Images are [B, S, S, C] float32 in [-1, 1], S a multiple of 16 (the papers: 96). Convolutions have no
-bias; batch normalisation (collection "batch_stats") and ELU follow. Strided layers pad as
-TensorFlow's "SAME" does, zeros below and on the right, which is how the authors' code has it.
+Images are [B, S, S, C] float32 in [-1, 1]. The papers take 96 pixels and halve them four times;
+smaller images need fewer halvings, S must be a multiple of 2^halvings. Convolutions have no bias;
+batch normalisation (collection "batch_stats") and ELU follow. Strided layers pad as TensorFlow's
+"SAME" does, zeros below and on the right, which is how the authors' code has it.
 
 Source: Tran, Yin and Liu, CVPR 2017 (table 1) and TPAMI 2018.
 """
 
+import itertools
 from typing import NamedTuple
 
 import chex
@@ -16,24 +18,24 @@ import jax.numpy as jnp
 
 from jaxgen.models.convolution import conv_doubling, convolve, normal_002
 
-# (channels, stride) of each layer, before the last convolution of the trunk.
+# (channels, stride) of the layers of each block; the trunk ends with one more convolution.
 _TRUNK = (
-    *((32, 1), (64, 1)),  # Conv11, Conv12
-    *((64, 2), (64, 1), (128, 1)),
-    *((128, 2), (96, 1), (192, 1)),
-    *((192, 2), (128, 1), (256, 1)),
-    *((256, 2), (160, 1)),  # Conv51, Conv52
+    ((32, 1), (64, 1)),  # Conv11, Conv12
+    ((64, 2), (64, 1), (128, 1)),
+    ((128, 2), (96, 1), (192, 1)),
+    ((192, 2), (128, 1), (256, 1)),
+    ((256, 2), (160, 1)),  # Conv51, Conv52
 )
-# The decoder after its first layer; stride 2 doubles height and width.
+# The decoder after its first layer; stride 2 doubles height and width. A convolution ends it.
 _DECODER = (
-    *((160, 1), (256, 1)),  # FConv52, FConv51
-    *((256, 2), (128, 1), (192, 1)),
-    *((192, 2), (96, 1), (128, 1)),
-    *((128, 2), (64, 1), (64, 1)),
-    *((64, 2), (32, 1)),  # FConv13, FConv12
+    ((160, 1), (256, 1)),  # FConv52, FConv51
+    ((256, 2), (128, 1), (192, 1)),
+    ((192, 2), (96, 1), (128, 1)),
+    ((128, 2), (64, 1), (64, 1)),
+    ((64, 2), (32, 1)),  # FConv13, FConv12
 )
 _LAST = 320  # channels of the map that the decoder starts from
-HALVINGS = 16  # side of the image / side of the last map
+HALVINGS = 4  # of the papers
 
 
 class Verdict(NamedTuple):
@@ -45,32 +47,43 @@ class Verdict(NamedTuple):
 
 
 class Trunk(nn.Module):
-    """Fourteen convolutions and an average over the map: images to a linear feature.
+    """Convolutions, 14 with four halvings, and an average over the map: images to a feature.
 
     Attributes:
         features: length of the feature; the layers before have fixed widths.
         width: factor of those widths; 1 for the papers.
+        halvings: times that the image is halved; fewer than 4 leave blocks in the middle out.
         spectral: divide each kernel by its largest singular value (not in the papers).
         dtype: of the computation; parameters and features stay float32.
     """
 
     features: int = 320
     width: float = 1.0
+    halvings: int = HALVINGS
     spectral: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, images: chex.Array, *, train: bool) -> chex.Array:
-        """[B, S, S, C] -> [B, features] float32."""
-        _check_size(images)
+    def __call__(self, images: chex.Array, *, train: bool) -> tuple[chex.Array, chex.Array]:
+        """Reads images.
+
+        Args:
+            images: [B, S, S, C].
+            train: True for the statistics of the batch.
+
+        Returns:
+            [B, features] float32 twice: the feature, and the same before the last normalisation.
+        """
+        _check_size(images, self.halvings)
         x = images.astype(self.dtype)
-        for channels, stride in _TRUNK:
+        for channels, stride in itertools.chain(*_TRUNK[: self.halvings], _TRUNK[-1]):
             conv = SameConv(scaled(channels, self.width), stride, dtype=self.dtype)
             x = nn.elu(_batch_norm(self._limit(conv, x, train), train, self.dtype))
         # Linear: an activation here would cut the feature's range on one side.
         conv = SameConv(self.features, dtype=self.dtype)
-        x = _batch_norm(self._limit(conv, x, train), train, self.dtype)
-        return x.mean((1, 2), dtype=jnp.float32)
+        raw = self._limit(conv, x, train)
+        feature = _batch_norm(raw, train, self.dtype)
+        return feature.mean((1, 2), dtype=jnp.float32), raw.mean((1, 2), dtype=jnp.float32)
 
     def _limit(self, conv, x, train):
         return nn.SpectralNorm(conv)(x, update_stats=train) if self.spectral else conv(x)
@@ -81,19 +94,20 @@ class Encoder(nn.Module):
 
     Attributes:
         features: length of the identity feature.
-        width, dtype: as of `Trunk`.
+        width, halvings, dtype: as of `Trunk`.
     """
 
     features: int = 320
     width: float = 1.0
+    halvings: int = HALVINGS
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: chex.Array, *, train: bool) -> tuple[chex.Array, chex.Array]:
         """[B, S, S, C] -> feature [B, features], confidence [B] in (0, 1); float32."""
         # The confidence is one more channel of the last convolution (section 3.3).
-        trunk = Trunk(self.features + 1, self.width, dtype=self.dtype, name="trunk")
-        found = trunk(images, train=train)
+        trunk = Trunk(self.features + 1, self.width, self.halvings, dtype=self.dtype, name="trunk")
+        found, _ = trunk(images, train=train)
         return found[:, :-1], nn.sigmoid(found[:, -1])
 
 
@@ -103,9 +117,9 @@ class Decoder(nn.Module):
     7.24 million parameters at width 1, 9 poses and 50 noise values.
 
     Attributes:
-        size: side of the images, a multiple of 16.
+        size: side of the images.
         channels: of the images.
-        width, dtype: as of `Trunk`.
+        width, halvings, dtype: as of `Trunk`.
         embed_pose: length that a one-number pose (yaw) is brought to by a linear layer and ELU
             before it joins the rest; 0 for one-hot poses, which join as they are.
     """
@@ -113,6 +127,7 @@ class Decoder(nn.Module):
     size: int = 96
     channels: int = 3
     width: float = 1.0
+    halvings: int = HALVINGS
     embed_pose: int = 0
     dtype: jnp.dtype = jnp.float32
 
@@ -134,11 +149,11 @@ class Decoder(nn.Module):
         chex.assert_rank([feature, pose, noise], 2)
         if self.embed_pose:
             pose = nn.elu(nn.Dense(self.embed_pose, kernel_init=normal_002)(pose))
-        side, channels = self.size // HALVINGS, scaled(_LAST, self.width)
+        side, channels = self.size >> self.halvings, scaled(_LAST, self.width)
         code = jnp.concatenate([feature, pose, noise], -1).astype(self.dtype)
         x = nn.Dense(side * side * channels, kernel_init=normal_002, dtype=self.dtype)(code)
         x = x.reshape(-1, side, side, channels)
-        for channels, stride in _DECODER:
+        for channels, stride in itertools.chain(_DECODER[0], *_DECODER[-self.halvings :]):
             layer = SameDoubling if stride == 2 else SameConv
             x = layer(scaled(channels, self.width), dtype=self.dtype)(x)
             x = nn.elu(_batch_norm(x, train, self.dtype))
@@ -153,7 +168,7 @@ class Discriminator(nn.Module):
     Attributes:
         num_identities: people of the training set.
         num_poses: outputs for the pose; 1 for the yaw itself.
-        features, width, spectral, dtype: as of `Trunk`.
+        features, width, halvings, spectral, dtype: as of `Trunk`.
         head: "softmax", or "additive_margin" for cosines of feature and class vector.
     """
 
@@ -161,6 +176,7 @@ class Discriminator(nn.Module):
     num_poses: int
     features: int = 320
     width: float = 1.0
+    halvings: int = HALVINGS
     spectral: bool = False
     head: str = "softmax"
     dtype: jnp.dtype = jnp.float32
@@ -168,11 +184,16 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, images: chex.Array, *, train: bool) -> Verdict:
         """[B, S, S, C] -> Verdict."""
-        trunk = Trunk(self.features, self.width, self.spectral, self.dtype, name="trunk")
-        feature = trunk(images, train=train)
+        trunk = Trunk(
+            self.features, self.width, self.halvings, self.spectral, self.dtype, name="trunk"
+        )
+        feature, raw = trunk(images, train=train)
         identity = IdentityHead(self.num_identities, self.head, name="identity")(feature)
-        rest = nn.Dense(1 + self.num_poses, kernel_init=normal_002, name="real_and_pose")(feature)
-        return Verdict(identity, rest[:, 0], rest[:, 1:])
+        # Normalised features of a batch of real images and of a batch of synthetic ones have the
+        # same mean, and so would have their logits: this head has to look before that.
+        real = nn.Dense(1, kernel_init=normal_002, name="real")(raw)
+        pose = nn.Dense(self.num_poses, kernel_init=normal_002, name="pose")(feature)
+        return Verdict(identity, real[:, 0], pose)
 
 
 class Classifier(nn.Module):
@@ -180,21 +201,22 @@ class Classifier(nn.Module):
 
     Attributes:
         num_classes: people or poses.
-        features, width, dtype: as of `Trunk`.
+        features, width, halvings, dtype: as of `Trunk`.
         head: as of `Discriminator`.
     """
 
     num_classes: int
     features: int = 320
     width: float = 1.0
+    halvings: int = HALVINGS
     head: str = "softmax"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: chex.Array, *, train: bool) -> tuple[chex.Array, chex.Array]:
         """[B, S, S, C] -> feature [B, features], logits or cosines [B, num_classes]."""
-        trunk = Trunk(self.features, self.width, dtype=self.dtype, name="trunk")
-        feature = trunk(images, train=train)
+        trunk = Trunk(self.features, self.width, self.halvings, dtype=self.dtype, name="trunk")
+        feature, _ = trunk(images, train=train)
         return feature, IdentityHead(self.num_classes, self.head, name="identity")(feature)
 
 
@@ -276,8 +298,11 @@ def _unit(x, axis):
     return x / (jnp.linalg.norm(x, axis=axis, keepdims=True) + 1e-6)
 
 
-def _check_size(images):
+def _check_size(images, halvings):
     chex.assert_rank(images, 4)
     h, w = images.shape[1:3]
-    if h != w or h % HALVINGS:
-        raise ValueError(f"faces of {h} x {w}: DR-GAN needs squares with a side divisible by 16")
+    if h != w or h % 2**halvings:
+        raise ValueError(
+            f"faces of {h} x {w}: {halvings} halvings need squares with a side divisible by "
+            f"{2**halvings}"
+        )

@@ -6,7 +6,7 @@ A set is `labelled_images.LabelledImages` (classification, in memory) or `label_
 
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,18 +147,6 @@ def _stream(config, train, opened, *, seed, with_labels):
 
     arrays = {"image": opened.image} | ({"label": opened.label} if with_labels else {})
     return array_batches.batches(arrays, **shared)
-
-
-def evaluation_batches(config, images: np.ndarray) -> Iterable[dict[str, np.ndarray]]:
-    """Every image [N, H, W, C] once, for this process's share, with "index" and "valid"."""
-    from jaxgen.data import array_batches
-
-    return array_batches.evaluation_batches(
-        {"image": images},
-        batch_size=config.evaluate.batch_size // jax.process_count(),
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
 
 
 # ----------------------------------------------------------------------- translated source

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxgen.metrics import adaptation, segmentation
 from jaxgen.tasks import cycada, cycada_data, cycada_translation
-from jaxgen.training.mesh import compile_evaluation, local_rows, put_batch
+from jaxgen.training.whole_sets import compile_over_sets
 
 TILE_OVERLAP = 0.25  # of a tile's side, for whole scenes
 PIXELS_PER_SCENE = 64  # whose probabilities are kept
@@ -47,7 +46,7 @@ def compile_predict(config, mesh: Mesh) -> Callable[[Any, np.ndarray], np.ndarra
     def probabilities(variables, batch):
         return jax.nn.softmax(cycada.predict(config, variables, batch["image"]))
 
-    return _whole_sets(config, mesh, probabilities)
+    return compile_over_sets(mesh, probabilities, batch_size=config.evaluate.batch_size)
 
 
 def compile_translate(config, mesh: Mesh) -> Callable[[Any, np.ndarray], np.ndarray]:
@@ -59,7 +58,7 @@ def compile_translate(config, mesh: Mesh) -> Callable[[Any, np.ndarray], np.ndar
     def translate(params, batch):
         return cycada_translation.translate(config, params, batch["image"])
 
-    run = _whole_sets(config, mesh, translate)
+    run = compile_over_sets(mesh, translate, batch_size=config.evaluate.batch_size)
 
     def translate_all(params, images):
         h, w = images.shape[1:3]
@@ -122,25 +121,6 @@ def label_free_numbers(probabilities: np.ndarray, *, most: int = 2000) -> dict[s
     }
 
 
-def _whole_sets(config, mesh, function):
-    """(variables, images [N, ...]) -> function of all of them, in order, on every process."""
-    compiled = compile_evaluation(mesh, function)
-
-    def run(variables, images):
-        parts, places = [], []
-        for batch in cycada_data.evaluation_batches(config, images):
-            found = compiled(variables, put_batch(mesh, {"image": batch["image"]}))
-            rows = local_rows(found)[batch["valid"]]
-            parts.append(rows)
-            places.append(batch["index"][batch["valid"]])
-        found, places = np.concatenate(parts), np.concatenate(places)
-        if jax.process_count() > 1:
-            found, places = _from_all(found, places)
-        return found[np.argsort(places, kind="stable")]
-
-    return run
-
-
 def _evaluate_scenes(config, predict, scenes) -> Evaluation:
     count = config.model.num_classes
     confusion, kept = np.zeros((count, count), np.int64), []
@@ -151,14 +131,3 @@ def _evaluate_scenes(config, predict, scenes) -> Evaluation:
         flat = merged.reshape(-1, count)
         kept.append(flat[np.linspace(0, len(flat) - 1, PIXELS_PER_SCENE).astype(int)])
     return Evaluation(confusion, np.concatenate(kept))
-
-
-def _from_all(found, places):
-    """Rows of all processes; shares differ by a row at most, so they are padded, then dropped."""
-    most = int(multihost_utils.process_allgather(np.array(len(found))).max())
-    fill = most - len(found)
-    padded = np.concatenate([found, found[:1].repeat(fill, 0)])
-    real = np.arange(most) < len(found)
-    places = np.concatenate([places, places[:1].repeat(fill)])
-    rows, places, real = multihost_utils.process_allgather((padded, places, real), tiled=True)
-    return np.asarray(rows)[real], np.asarray(places)[real]

@@ -67,7 +67,9 @@ class Poses(NamedTuple):
 
 def encoder_net(config) -> networks.Encoder:
     """G_enc of a config."""
-    return networks.Encoder(features=config.model.features, width=config.model.width)
+    return networks.Encoder(
+        features=config.model.features, width=config.model.width, halvings=config.model.halvings
+    )
 
 
 def decoder_net(config) -> networks.Decoder:
@@ -76,6 +78,7 @@ def decoder_net(config) -> networks.Decoder:
         size=config.data.size,
         channels=config.data.channels,
         width=config.model.width,
+        halvings=config.model.halvings,
         embed_pose=0 if by_class(config) else config.model.embed_pose,
     )
 
@@ -87,6 +90,7 @@ def discriminator_net(config, num_identities: int) -> networks.Discriminator:
         num_poses=len(config.pose.classes) if by_class(config) else 1,
         features=config.model.features,
         width=config.model.width,
+        halvings=config.model.halvings,
         spectral=config.gan.spectral,
         head=config.gan.head,
     )
@@ -380,7 +384,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     """
     settings, faces = config.gan, batch["faces"]
     key = jax.random.fold_in(state.key, state.step)
-    people, count = faces["mask"].shape
+    count = faces["mask"].shape[1]
     images = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
     identity = faces["identity"].repeat(count)
     pose = faces["pose"] if by_class(config) else jnp.deg2rad(faces["yaw"])
@@ -394,8 +398,9 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     # Synthetic images: one of each image, and one of each set if it has several.
     wanted = identity, there
     if count > 1:
-        wanted = jnp.concatenate([identity, faces["identity"]]), jnp.concatenate(
-            [there, faces["mask"].any(-1)]
+        wanted = (
+            jnp.concatenate([identity, faces["identity"]]),
+            jnp.concatenate([there, faces["mask"].any(-1)]),
         )
 
     def generator_loss(params):

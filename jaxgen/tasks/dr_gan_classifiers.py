@@ -39,12 +39,12 @@ def net(config, part: str, num_classes: int) -> Classifier:
     """
     if part == "judge":
         features = max(8, round(config.model.features * config.judge.width))
-        return Classifier(num_classes, features=features, width=config.judge.width)
+        width, head = config.judge.width, "softmax"
+    else:
+        features, width = config.model.features, config.model.width
+        head = config.recogniser.head
     return Classifier(
-        num_classes,
-        features=config.model.features,
-        width=config.model.width,
-        head=config.recogniser.head,
+        num_classes, features=features, width=width, halvings=config.model.halvings, head=head
     )
 
 

@@ -1,5 +1,6 @@
 """What a DR-GAN config may hold; checked before JAX is even imported."""
 
+import itertools
 import math
 
 from jaxgen.training.config import (
@@ -25,7 +26,7 @@ def _angles(value) -> str | None:
     """Rising angles between -90 and 90 degrees, two or more."""
     good = isinstance(value, tuple | list) and len(value) > 1
     good = good and all(isinstance(v, int | float) and -90 <= v <= 90 for v in value)
-    good = good and all(a < b for a, b in zip(value, value[1:], strict=False))
+    good = good and all(a < b for a, b in itertools.pairwise(value))
     return None if good else "two or more rising angles in degrees, between -90 and 90"
 
 
@@ -47,13 +48,15 @@ SCHEMA: Schema = {
     "data.data_dir": text,
     "data.options.*": anything,
     "data.validation_fraction": number(0, 0.9),
-    "data.size": integer(16),
+    "data.size": integer(2),
     "data.channels": one_of(1, 3),
+    "data.outside_poses": one_of("error", "drop"),
     "data.flip": number(0, 1),
     "pose.form": one_of("classes", "yaw"),
     "pose.classes": _angles,
     "pose.limit": number(0, 90, above=True),
     "model.width": _WIDTH,
+    "model.halvings": one_of(1, 2, 3, 4),
     "model.features": integer(2),
     "model.noise": integer(1),
     "model.embed_pose": integer(1),
@@ -75,6 +78,9 @@ SCHEMA: Schema = {
     "gan.spectral": boolean,
     **_training("gan"),
     **optimiser_schema("gan.discriminator_optimiser"),
+    "test.protocol": one_of("identification", "verification"),
+    "test.gallery": text,
+    "test.probe": text,
     "evaluate.batch_size": integer(1),
     "evaluate.images": integer(1),
     "evaluate.false_accept_rate": number(0, 1, above=True),
@@ -85,10 +91,11 @@ def check_config(config) -> None:
     """Raises ConfigError naming the key that cannot work and the fix."""
     check(config, SCHEMA)
     stages_of(config)
-    if config.data.size % 16:
+    least = 2**config.model.halvings
+    if config.data.size % least:
         raise ConfigError(
-            f"config.data.size={config.data.size} must be a multiple of 16: networks halve four "
-            "times."
+            f"config.data.size={config.data.size} must be a multiple of {least}: networks halve "
+            f"{config.model.halvings} times (config.model.halvings)."
         )
     classes = list(config.pose.classes)
     if config.data.flip and not _symmetric(classes):
@@ -129,4 +136,6 @@ def stages_of(config) -> tuple[str, ...]:
 
 
 def _symmetric(classes) -> bool:
-    return all(math.isclose(a, -b, abs_tol=1e-6) for a, b in zip(classes, classes[::-1], strict=True))
+    return all(
+        math.isclose(a, -b, abs_tol=1e-6) for a, b in zip(classes, classes[::-1], strict=True)
+    )

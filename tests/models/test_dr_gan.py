@@ -56,13 +56,27 @@ def test_discriminator_of_the_paper():
     assert parameter_count(variables) == trunk_count(1, 320) + heads
 
 
-@pytest.mark.parametrize("size", [32, 64])
-def test_small_networks_fit_other_sizes(size):
-    (feature, _), _ = shapes(dr_gan.Encoder(features=24, width=1 / 8), (2, size, size, 3))
-    image, _ = shapes(
-        dr_gan.Decoder(size=size, width=1 / 8, embed_pose=4), (2, 24), (2, 1), (2, 5)
-    )
+@pytest.mark.parametrize("size, halvings", [(64, 4), (48, 3), (6, 1)])
+def test_small_networks_fit_other_sizes(size, halvings):
+    small = dict(width=1 / 8, halvings=halvings)
+    (feature, _), variables = shapes(dr_gan.Encoder(features=24, **small), (2, size, size, 3))
+    image, _ = shapes(dr_gan.Decoder(size=size, embed_pose=4, **small), (2, 24), (2, 1), (2, 5))
     assert feature.shape == (2, 24) and image.shape == (2, size, size, 3)
+    # Two convolutions at full size, three after each halving.
+    layers = [name for name in variables["params"]["trunk"] if name.startswith("SameConv")]
+    assert len(layers) == 2 + 3 * halvings
+
+
+def test_discriminator_can_tell_batches_apart_that_are_normalised_apart():
+    """Real and synthetic batches that differ in brightness alone get different mean logits."""
+    net = dr_gan.Discriminator(3, 2, 8, 1 / 8, halvings=1)
+    dark = np.abs(random(4, 8, 8, 1)) - 1
+    variables = jax.jit(lambda: net.init(jax.random.key(0), dark, train=True))()
+    apply = jax.jit(lambda x: net.apply(variables, x, train=True, mutable=["batch_stats"])[0])
+    one, two = apply(dark), apply(dark**3 + 0.3)
+    assert abs(one.real.mean() - two.real.mean()) > 1e-4
+    # Whereas the means of what the normalised feature says are those of its bias.
+    np.testing.assert_allclose(one.identity.mean(0), two.identity.mean(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 40, 40, 1), (2, 32, 48, 1)])
@@ -96,11 +110,12 @@ def test_layers_equal_the_textbook_with_padding_same(ours, textbook):
 
 def test_feature_is_linear_in_its_last_layer():
     """It takes values on both sides of -1, below which ELU would not let it."""
-    net, images = dr_gan.Encoder(features=16, width=1 / 16), random(4, 32, 32, 1)
+    net, images = dr_gan.Encoder(16, width=1 / 16, halvings=1), random(4, 8, 8, 1)
     variables = jax.jit(lambda: net.init(jax.random.key(0), images, train=True))()
-    last = variables["params"]["trunk"]["BatchNorm_13"]
+    last = variables["params"]["trunk"]["BatchNorm_4"]
     last["bias"] = last["bias"] - 3.0
-    (feature, _), _ = net.apply(variables, images, train=True, mutable=["batch_stats"])
+    apply = jax.jit(lambda v: net.apply(v, images, train=True, mutable=["batch_stats"]))
+    (feature, _), _ = apply(variables)
     np.testing.assert_allclose(feature.mean(0), -3, atol=1e-2)
 
 
@@ -120,8 +135,9 @@ def test_spectral_normalisation_bounds_the_kernels():
     x = random(1, 4, 4, 3)
     layer = nn.SpectralNorm(dr_gan.SameConv(6))
     variables = layer.init(jax.random.key(0), x, update_stats=False)
+    renew = jax.jit(lambda v: layer.apply(v, x, update_stats=True, mutable=["batch_stats"])[1])
     for _ in range(30):
-        _, mutated = layer.apply(variables, x, update_stats=True, mutable=["batch_stats"])
+        mutated = renew(variables)
         variables = {**variables, **mutated}
     (kernel,) = jax.tree.leaves(variables["params"])
     largest = np.linalg.svd(np.reshape(kernel, (-1, 6)), compute_uv=False)[0]

@@ -118,13 +118,13 @@ def test_poses_by_class_and_by_yaw():
     np.testing.assert_array_equal(found.label, [0, 1, 2])
     np.testing.assert_array_equal(found.code, np.eye(3))
     drawn = dr_gan.draw_poses(config, jax.random.key(0), (100, 3))
-    assert 60 < np.bincount(drawn.label).min()
+    assert np.bincount(drawn.label).min() > 60
     config = tiny(**{"pose.form": "yaw"})
     drawn = dr_gan.draw_poses(config, jax.random.key(0), (400, 2))
     np.testing.assert_allclose(np.rad2deg(drawn.label), 90 * drawn.code[:, 0], rtol=1e-4)
     assert np.abs(drawn.code).max() <= 0.5 + 1e-6  # the limit of 45 degrees
-    # The second of each set is spread evenly, the first lies nearer to the front.
-    first, second = np.abs(np.rad2deg(drawn.label)).reshape(400, 2).T
+    # The second of each set is spread evenly.
+    second = np.abs(np.rad2deg(drawn.label)).reshape(400, 2)[:, 1]
     assert abs(second.mean() - 22.5) < 2
 
 
@@ -173,9 +173,7 @@ def test_cvpr_form_calls_fakes_one_more_person():
     assert set(found) == {"identity", "pose"}
     np.testing.assert_allclose(found["identity"], -joined[1][rows, labels].mean(), rtol=1e-5)
     chances = np.exp(joined[0][:, PEOPLE])
-    np.testing.assert_allclose(
-        jax.nn.sigmoid(dr_gan.reality(config, real)), 1 - chances, rtol=1e-5
-    )
+    np.testing.assert_allclose(jax.nn.sigmoid(dr_gan.reality(config, real)), 1 - chances, rtol=1e-5)
 
 
 def test_absent_images_do_not_count():
@@ -279,7 +277,7 @@ def test_warm_start_copies_the_trunk_and_leaves_the_confidence():
         wanted = recogniser[kind]["trunk"]
         chex.assert_trees_all_equal(first, jax.tree.map(lambda x: x[..., :features], wanted))
     chex.assert_trees_all_equal(state.discriminator.params["trunk"], recogniser["params"]["trunk"])
-    last = "SameConv_13"
+    last = "SameConv_4"
     chex.assert_trees_all_equal(
         state.generator.params["encoder"]["trunk"][last]["kernel"][..., -1],
         fresh.generator.params["encoder"]["trunk"][last]["kernel"][..., -1],
@@ -325,7 +323,7 @@ def test_encoding_forgets_mirroring_and_drawing_follows_the_pose(sets, trained):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"data.size": 40}, "multiple of 16"),
+        ({"data.size": 47}, "multiple of 2"),
         ({"pose.classes": (0.0, -45.0)}, "rising angles"),
         ({"pose.classes": (-45.0, 0.0)}, "mirror images"),
         ({"gan.form": "fake_class", "gan.head": "additive_margin"}, "no vector"),

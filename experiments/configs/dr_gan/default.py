@@ -5,8 +5,8 @@
 
 Three stages run one after the other and resume from their own folders: "recogniser", the encoder
 trained with identity labels alone, which is the baseline and the warm start; "pose", a judge of
-poses that never meets the generator; "gan". Differs from the paper: faces of 48 pixels, a quarter of
-the channels, a warm start, moving averages. paper.py beside this file turns all of that back.
+poses that never meets the generator; "gan". Differs from the paper: faces of 48 pixels, a quarter
+of the channels, a warm start, moving averages. paper.py beside this file turns all of that back.
 """
 
 import ml_collections
@@ -26,8 +26,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.options = ml_collections.ConfigDict()  # of the data set's builder
     # Share of the training PEOPLE held out: they choose checkpoints and thresholds.
     config.data.validation_fraction = 0.1
-    config.data.size = 48  # pixels, a multiple of 16; aligned faces are larger by 110 / 96
+    config.data.size = 48  # pixels, a multiple of 2^halvings; aligned faces are larger by 110 / 96
     config.data.channels = 3  # or 1, grey
+    config.data.outside_poses = "error"  # pictures turned beyond all pose classes: or "drop"
     config.data.flip = 0.5  # probability; the pose is mirrored with the image
 
     config.pose = ml_collections.ConfigDict()
@@ -37,6 +38,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.model = ml_collections.ConfigDict()
     config.model.width = 1 / 4  # factor of the paper's channels
+    config.model.halvings = 3  # 48 -> 6 pixels, the paper's last map; paper: 4, from 96
     config.model.features = 128  # length of the identity feature; paper: 320
     config.model.noise = 16  # length of the noise; paper: 50
     config.model.embed_pose = 16  # for pose.form "yaw"
@@ -68,10 +70,15 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.gan.optimiser = optimiser(learning_rate=2e-4, b1=0.5)
     config.gan.discriminator_optimiser = optimiser(learning_rate=2e-4, b1=0.5)
 
+    config.test = ml_collections.ConfigDict()
+    config.test.protocol = "identification"  # or "verification", on the pairs of the set
+    config.test.gallery = "gallery"  # identification: split with one picture of each person
+    config.test.probe = "probe"  # split with the pictures to identify, or to compare in pairs
+
     config.evaluate = ml_collections.ConfigDict()
     config.evaluate.batch_size = 64
     config.evaluate.images = 6  # largest number of images that is fused
-    config.evaluate.false_accept_rate = 0.01  # for which the threshold is calibrated
+    config.evaluate.false_accept_rate = 0.01  # the threshold is calibrated for it
     if variant not in ("", "smoke"):
         raise ValueError(f"default.py knows the variants '' and 'smoke', not {variant!r}")
     return shrink(config) if variant == "smoke" else config
@@ -116,10 +123,10 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.data.validation_fraction = 0.34
     config.pose.classes = (-45.0, 0.0, 45.0)
     config.pose.limit = 45.0
-    config.model.update(width=1 / 16, features=8, noise=2)
+    config.model.update(width=1 / 16, halvings=1, features=8, noise=2)
     config.judge.width = 1 / 16
     config.gan.images = 2
-    config.evaluate.images = 2
+    config.evaluate.update(images=2, false_accept_rate=0.2)
     for stage in (config.recogniser, config.judge, config.gan):
         stage.train.update(steps=4, batch_size=8, log_every=1, validate_every=2)
         stage.train.checkpoint_every = 2

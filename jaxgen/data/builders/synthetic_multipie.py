@@ -81,7 +81,7 @@ class SyntheticMultipie(tfds.core.GeneratorBasedBuilder):
             name="tiny",
             description="a handful, for tests",
             size=64,
-            people=3,
+            people=6,
             held_out=2,
             yaws=(-45, 0, 45),
             probe_pictures=1,

@@ -1,0 +1,77 @@
+"""The sets that a DR-GAN config names, as aligned faces and as batches."""
+
+from typing import Any
+
+import jax
+
+from jaxgen.data import recognition_batches, recognition_sets
+from jaxgen.training.batches import ZippedBatches
+from jaxgen.training.errors import ConfigError
+
+
+class Sets:
+    """All splits of a config; each is opened and aligned once.
+
+    Args:
+        config: the section config.data names the set.
+    """
+
+    def __init__(self, config):
+        self._config, self._opened = config, {}
+
+    def open(self, split: str) -> recognition_sets.Faces:
+        """A split: "train", "validation" (held-out training people), or one that the set knows."""
+        if split not in self._opened:
+            config = self._config
+            self._opened[split] = recognition_sets.open_faces(
+                config.data.to_dict(),
+                split,
+                size=config.data.size,
+                classes=config.pose.classes,
+                channels=config.data.channels,
+            )
+        return self._opened[split]
+
+
+def training_batches(config, part: str, faces: recognition_sets.Faces) -> ZippedBatches:
+    """Endless batches {"faces": ...} of this process, see jaxgen.data.recognition_batches.
+
+    Args:
+        config: of the run.
+        part: "recogniser" or "judge" for batches of single pictures; "gan" for sets.
+        faces: of the training people.
+
+    Raises:
+        ConfigError: sets of several images of people who have one.
+    """
+    train = config[part].train
+    shared = dict(
+        size=config.data.size,
+        seed=config.seed,
+        flip=config.data.flip,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    if part == "gan":
+        largest = max(map(len, faces.rows_of_people()))
+        if largest < config.gan.images:
+            raise ConfigError(
+                f"config.gan.images={config.gan.images}, but no person of config.data.name="
+                f"{config.data.name!r} has more than {largest} pictures: lower it."
+            )
+        stream = recognition_batches.set_batches(
+            faces,
+            people=train.batch_size // jax.process_count(),
+            images=config.gan.images,
+            **shared,
+        )
+    else:
+        stream = recognition_batches.image_batches(
+            faces, batch_size=train.batch_size // jax.process_count(), **shared
+        )
+    return ZippedBatches({"faces": stream})
+
+
+def middle(config, faces: recognition_sets.Faces) -> Any:
+    """What a network sees of all faces in use: uint8 [N, S, S, C]."""
+    return recognition_batches.middle(faces.image, config.data.size)

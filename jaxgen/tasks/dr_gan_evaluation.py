@@ -1,0 +1,184 @@
+"""Measures DR-GAN and its recogniser: who is it, are these the same, and does drawing obey."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxgen.data.recognition_sets import Faces
+from jaxgen.metrics import recognition
+from jaxgen.tasks import dr_gan, dr_gan_classifiers
+from jaxgen.training.whole_sets import compile_over_sets
+
+DRAWS = 20  # random sets of each person and size
+
+
+class Encoded(NamedTuple):
+    """What a network says of a set."""
+
+    feature: np.ndarray  # [N, F]
+    confidence: np.ndarray  # [N]
+
+
+def compile_encode(config, devices: Mesh, stage: str) -> Callable[[Any, np.ndarray], Encoded]:
+    """Compiles once: (variables, uint8 [N, S, S, C]) -> Encoded, by the network of a stage."""
+    function = dr_gan.encode if stage == "gan" else dr_gan_classifiers.encode
+    return _over_sets(config, devices, lambda *args: Encoded(*function(config, *args)))
+
+
+def compile_judge(config, devices: Mesh) -> Callable[[Any, np.ndarray], np.ndarray]:
+    """Compiles once: (judge's variables, uint8 [N, S, S, C]) -> probabilities [N, num_poses]."""
+    return _over_sets(config, devices, partial(dr_gan_classifiers.poses, config))
+
+
+def compile_rotate(config, devices: Mesh) -> Callable[[Any, np.ndarray, np.ndarray], np.ndarray]:
+    """Compiles once: (variables, features [N, F], yaw [N] degrees) -> uint8 [N, S, S, C]."""
+
+    def rotate(variables, codes):
+        return dr_gan.rotate(config, variables, codes[:, :-1], codes[:, -1])
+
+    run = _over_sets(config, devices, rotate)
+    return lambda variables, features, yaw: run(
+        variables, np.concatenate([features, np.asarray(yaw)[:, None]], 1).astype(np.float32)
+    )
+
+
+def _over_sets(config, devices, function):
+    return compile_over_sets(
+        devices,
+        lambda variables, batch: function(variables, batch["image"]),
+        batch_size=config.evaluate.batch_size,
+    )
+
+
+# --------------------------------------------------------------------------- verification
+
+
+def pairs_of(faces: Faces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs of pictures: first [Q], second [Q] rows, and whether they show one person."""
+    first, second = np.triu_indices(len(faces.identity), 1)
+    return first, second, faces.identity[first] == faces.identity[second]
+
+
+def verification_numbers(found: Encoded, faces: Faces) -> dict[str, float]:
+    """EER and AUC over all pairs of pictures, in percent."""
+    first, second, same = pairs_of(faces)
+    scores = recognition.cosine(found.feature, found.feature)[first, second]
+    numbers = recognition.verification(scores, same)
+    rates = {f"tar_at_far_{rate:g}": value for rate, value in numbers.tar_at_far.items()}
+    return {"eer": numbers.eer, "auc": numbers.auc, **rates}
+
+
+def threshold(found: Encoded, faces: Faces, far: float) -> float:
+    """Cosine above which two pictures count as one person, at a false accept rate.
+
+    Calibrated on all pairs of the given faces: held-out training people, never the test set.
+    """
+    first, second, same = pairs_of(faces)
+    scores = recognition.cosine(found.feature, found.feature)[first, second]
+    return recognition.threshold_at_far(scores, same, far)
+
+
+# ------------------------------------------------------------------------- identification
+
+
+def identification_numbers(
+    gallery: tuple[Encoded, Faces], probes: tuple[Encoded, Faces], views
+) -> dict[str, float]:
+    """Rank-1 in percent, over all and by yaw: `rank1`, `rank1_yaw_60`, ...
+
+    Args:
+        gallery: one frontal picture of each person, numbered like the probes.
+        probes: pictures of the same people.
+        views: yaws of the protocol, degrees.
+    """
+    right = recognition.rank1(
+        gallery[0].feature, gallery[1].identity, probes[0].feature, probes[1].identity
+    )
+    return recognition.rank1_by_yaw(right, probes[1].yaw, views)
+
+
+def draw_sets(faces: Faces, count: int, *, seed: int) -> np.ndarray:
+    """Random sets of pictures: rows [people x DRAWS, count], of people who have that many."""
+    rng = np.random.default_rng((seed, count))
+    rows = [own for own in faces.rows_of_people() if len(own) >= count]
+    sets = [rng.permutation(own)[:count] for own in rows for _ in range(DRAWS)]
+    return np.array(sets, int).reshape(-1, count)
+
+
+def set_numbers(
+    gallery: tuple[Encoded, Faces],
+    probes: tuple[Encoded, Faces],
+    *,
+    largest: int,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Rank-1 of fused sets of 1 to `largest` probes: learned confidences, and equal ones.
+
+    Returns:
+        Percent: `rank1_images_N` and `rank1_images_N_equal`.
+    """
+    found, faces = probes
+    numbers = {}
+    for count in range(1, largest + 1):
+        sets = draw_sets(faces, count, seed=seed)
+        if not len(sets):
+            break
+        people = faces.identity[sets[:, 0]]
+        weights = {"": found.confidence[sets], "_equal": np.ones(sets.shape)}
+        for name, weight in weights.items():
+            if count == 1 and name:
+                continue  # one picture has no weights to compare
+            fused = recognition.fuse(found.feature[sets], weight)
+            right = recognition.rank1(gallery[0].feature, gallery[1].identity, fused, people)
+            numbers[f"rank1_images_{count}{name}"] = float(100 * right.mean())
+    return numbers
+
+
+# -------------------------------------------------------------------------------- drawing
+
+
+class Drawn(NamedTuple):
+    """Synthetic faces of some pictures in every pose."""
+
+    image: np.ndarray  # [N, K, S, S, C] uint8
+    obeyed: np.ndarray  # [N, K] bool: the judge sees the pose that was asked for
+    similarity: np.ndarray  # [N, K] cosine with the picture itself, by the judge of identity
+
+
+def draw_all_poses(
+    config,
+    found: Encoded,
+    images: np.ndarray,
+    *,
+    rotate: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    judge: Callable[[np.ndarray], np.ndarray] | None,
+    recognise: Callable[[np.ndarray], Encoded],
+) -> Drawn:
+    """Draws every picture in every pose and asks independent networks about it.
+
+    Args:
+        config: pose.classes are the poses.
+        found: of the pictures, by DR-GAN's encoder.
+        images: uint8 [N, S, S, C] of the pictures.
+        rotate: (features, yaw) -> images.
+        judge: images -> pose probabilities; None leaves `obeyed` False.
+        recognise: images -> Encoded, by a network that the generator did not learn from if there
+            is one.
+    """
+    yaws = np.asarray(config.pose.classes, np.float32)
+    count, poses = len(images), len(yaws)
+    drawn = rotate(found.feature.repeat(poses, 0), np.tile(yaws, count))
+    obeyed = np.zeros((count, poses), bool)
+    if judge is not None:
+        obeyed = judge(drawn).argmax(-1).reshape(count, poses) == np.arange(poses)
+    own = _unit(recognise(images).feature)
+    synthetic = _unit(recognise(drawn).feature).reshape(count, poses, -1)
+    similarity = np.einsum("nf,nkf->nk", own, synthetic)
+    return Drawn(drawn.reshape(count, poses, *images.shape[1:]), obeyed, similarity)
+
+
+def _unit(features):
+    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)

@@ -1,0 +1,277 @@
+"""The report of a DR-GAN run: recogniser and DR-GAN on people that neither has seen."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxgen.data import recognition_sets
+from jaxgen.data.recognition_sets import Faces
+from jaxgen.metrics import recognition
+from jaxgen.tasks import dr_gan_data, dr_gan_evaluation, dr_gan_figures, dr_gan_stages
+from jaxgen.tasks.dr_gan_evaluation import Drawn, Encoded
+from jaxgen.tasks.dr_gan_schema import STAGES
+from jaxgen.training.errors import ConfigError
+from jaxgen.training.figures import training_curves
+from jaxgen.training.logging import read_metrics
+from jaxgen.training.report import Picture, write_report
+
+# Stage -> method in tables and suffix of its figures.
+METHODS = {"recogniser": "recogniser", "gan": "dr_gan"}
+_RATE = "train/images_per_second"
+SHOWN_PEOPLE = 6
+DRAWN_PICTURES = 64  # of the test set, for the figures of drawing
+
+
+class Networks(NamedTuple):
+    """The trained networks of a run, as functions of images."""
+
+    encode: dict[str, Any]  # method -> uint8 [N, S, S, C] -> Encoded
+    judge: Any  # images -> pose probabilities, or None
+    rotate: Any  # (features, yaw) -> images, or None
+    step: int  # of the last of them
+
+
+def load(config, workdir: Path, devices: Mesh, train: Faces) -> Networks:
+    """The networks of all finished stages.
+
+    Raises:
+        ConfigError: neither a recogniser nor DR-GAN has been trained.
+    """
+    done = dr_gan_stages.done_stages(workdir)
+    if not set(done) & set(METHODS):
+        raise ConfigError(f"no trained network in {workdir}: train first (--mode=train).")
+    variables, step = {}, 0
+    for stage in done:
+        classes = dr_gan_stages.num_classes(config, stage, train)
+        variables[stage], step = dr_gan_stages.restore(config, workdir, devices, stage, classes)
+    encode = {
+        METHODS[stage]: partial(
+            dr_gan_evaluation.compile_encode(config, devices, stage), variables[stage]
+        )
+        for stage in done
+        if stage in METHODS
+    }
+    judge = rotate = None
+    if "pose" in done:
+        judge = partial(dr_gan_evaluation.compile_judge(config, devices), variables["pose"])
+    if "gan" in done:
+        rotate = partial(dr_gan_evaluation.compile_rotate(config, devices), variables["gan"])
+    return Networks(encode, judge, rotate, step)
+
+
+def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[str, float]:
+    """Measures all finished stages and writes WORKDIR/report.
+
+    Returns:
+        Flat figures, in percent but for the thresholds: those of the last network under their own
+        names, those of the recogniser with the suffix "_recogniser" beside it.
+    """
+    networks = load(config, workdir, devices, sets.open("train"))
+    gallery, probes = open_test(config, sets)
+    last = list(networks.encode)[-1]
+    numbers, found = {}, {}
+    for method, encode in networks.encode.items():
+        found[method] = [encode(dr_gan_data.middle(config, part)) for part in (gallery, probes)]
+        measured = _measured(config, encode, sets, gallery, probes, found[method])
+        suffix = "" if method == last else f"_{method}"
+        numbers |= {f"{name}{suffix}": value for name, value in measured.items()}
+    drawn = None
+    if networks.rotate:
+        drawn = _draw(config, networks, probes, found[last][1])
+        numbers |= drawing_numbers(config, networks, probes, drawn)
+        numbers |= confidence_numbers(found[last][1], probes)
+    records = {stage: read_metrics(workdir / stage / "metrics.jsonl") for stage in STAGES}
+    rates = [line[_RATE] for line in records["gan"] or records["recogniser"] if _RATE in line]
+    write_report(
+        workdir / "report",
+        title=f"DR-GAN: {config.data.name}",
+        summary=f"{len(probes.people)} people that no network was trained on, "
+        f"{len(probes.name)} pictures to identify by one frontal picture of each.",
+        metrics=numbers,
+        split=config.test.probe,
+        step=networks.step,
+        seed=config.seed,
+        images_per_second=float(np.median(rates)) if rates else None,
+        config=config,
+        pictures=_pictures(config, gallery, probes, found, drawn, numbers, records),
+        headline=[n for n in ("rank1", "rank1_recogniser", _most(numbers), "eer") if n in numbers],
+        meanings=_meanings(numbers),
+    )
+    return numbers
+
+
+def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:
+    """Gallery and probes of people outside of training, numbered alike.
+
+    Raises:
+        ConfigError: a person is in the training set too.
+        ValueError: a person has no picture in the gallery.
+    """
+    parts = sets.open(config.test.gallery), sets.open(config.test.probe)
+    gallery, probes = recognition_sets.number_together(*parts)
+    both = sorted(set(sets.open("train").people) & set(probes.people))
+    if both:
+        raise ConfigError(
+            f"{both[0]!r} is in training and in {config.test.probe!r}: a test of recognition needs "
+            "people that training has not seen."
+        )
+    return gallery, probes
+
+
+def _measured(config, encode, sets, gallery, probes, found) -> dict[str, float]:
+    pairs = (found[0], gallery), (found[1], probes)
+    numbers = dr_gan_evaluation.identification_numbers(*pairs, config.pose.classes)
+    numbers |= dr_gan_evaluation.set_numbers(*pairs, largest=config.evaluate.images)
+    numbers |= dr_gan_evaluation.verification_numbers(found[1], probes)
+    # The threshold comes from held-out training people; the test set only shows what it does.
+    held_out = sets.open("validation")
+    known = encode(dr_gan_data.middle(config, held_out))
+    limit = dr_gan_evaluation.threshold(known, held_out, config.evaluate.false_accept_rate)
+    first, second, same = dr_gan_evaluation.pairs_of(probes)
+    scores = recognition.cosine(found[1].feature, found[1].feature)[first, second]
+    return numbers | {
+        "threshold": limit,
+        "tar_at_threshold": float(100 * (scores[same] >= limit).mean()),
+        "far_at_threshold": float(100 * (scores[~same] >= limit).mean()),
+    }
+
+
+def _draw(config, networks: Networks, probes: Faces, found: Encoded) -> Drawn:
+    rows = _spread(len(probes.name), DRAWN_PICTURES)
+    part = Encoded(found.feature[rows], found.confidence[rows])
+    return dr_gan_evaluation.draw_all_poses(
+        config,
+        part,
+        dr_gan_data.middle(config, probes)[rows],
+        rotate=networks.rotate,
+        judge=networks.judge,
+        # The recogniser has not met the generator, so it is the better witness.
+        recognise=next(iter(networks.encode.values())),
+    )
+
+
+def drawing_numbers(config, networks: Networks, probes: Faces, drawn: Drawn) -> dict[str, float]:
+    """Whether drawing obeys the pose and keeps the person.
+
+    Returns:
+        pose_obedience in percent; mean cosines of pictures with their own synthetic faces
+        (identity_similarity) and with those of other people (identity_similarity_others).
+    """
+    rows = _spread(len(probes.name), DRAWN_PICTURES)
+    recognise = next(iter(networks.encode.values()))
+    count, poses = drawn.similarity.shape
+    flat = drawn.image.reshape(-1, *drawn.image.shape[2:])
+    own = recognise(dr_gan_data.middle(config, probes)[rows]).feature
+    cosines = recognition.cosine(own, recognise(flat).feature).reshape(count, count, poses)
+    other = probes.identity[rows][:, None] != probes.identity[rows]
+    numbers = {"identity_similarity": float(drawn.similarity.mean())}
+    if other.any():
+        numbers["identity_similarity_others"] = float(cosines[other].mean())
+    if networks.judge:
+        numbers["pose_obedience"] = float(100 * drawn.obeyed.mean())
+    return numbers
+
+
+def confidence_numbers(found: Encoded, faces: Faces) -> dict[str, float]:
+    """Mean confidence by |yaw|: `confidence_yaw_60`, ..."""
+    angle = np.abs(faces.yaw)
+    return {
+        f"confidence_yaw_{value:g}": float(found.confidence[angle == value].mean())
+        for value in np.unique(angle[np.isfinite(angle)])
+    }
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+
+
+def _most(numbers) -> str:
+    """Name of the figure with the largest number of fused images."""
+    counts = [
+        int(name.removeprefix("rank1_images_"))
+        for name in numbers
+        if name.startswith("rank1_images_") and name.removeprefix("rank1_images_").isdigit()
+    ]
+    return f"rank1_images_{max(counts)}" if counts else "rank1"
+
+
+def _meanings(numbers) -> dict[str, str]:
+    known = {
+        "rank1": "identified from one picture, mean over all views, percent",
+        "eer": "equal error rate over all pairs of probes, percent",
+        "auc": "area under the ROC over all pairs of probes, percent",
+        "threshold": "cosine, calibrated on held-out training people",
+        "tar_at_threshold": "same person accepted at that threshold, percent",
+        "far_at_threshold": "different people accepted at that threshold, percent",
+        "pose_obedience": "synthetic faces in which the judge sees the wanted pose, percent",
+        "identity_similarity": "cosine of a picture and its synthetic faces, by the recogniser",
+        "identity_similarity_others": "the same with synthetic faces of other people",
+    }
+    meanings = {}
+    for name in numbers:
+        base = name.removesuffix("_recogniser")
+        text = known.get(base, "")
+        if base.startswith("rank1_yaw_"):
+            text = f"identified at yaw +-{base.rsplit('_', 1)[1]} degrees, percent"
+        elif base.startswith("rank1_images_"):
+            parts = base.removeprefix("rank1_images_").split("_")
+            how = "equal weights" if parts[1:] else "weighted by confidence"
+            text = f"identified from {parts[0]} fused pictures, {how}, percent"
+        if text:
+            meanings[name] = text + (": recogniser" if base != name else "")
+    return meanings
+
+
+def _pictures(config, gallery, probes, found, drawn, numbers, records) -> list[Picture]:
+    pictures = [
+        Picture(
+            "rank1_by_yaw",
+            dr_gan_figures.by_yaw(numbers, METHODS.values()),
+            "Probes identified by one frontal picture of each person, by yaw.",
+        ),
+        Picture(
+            "rank1_by_images",
+            dr_gan_figures.by_images(numbers, METHODS.values()),
+            "Random sets of probes, fused: weighted by confidence, or all alike.",
+        ),
+    ]
+    if drawn is not None:
+        rows = _spread(len(probes.name), DRAWN_PICTURES)
+        chosen = _one_of_each(probes.identity[rows], SHOWN_PEOPLE)
+        pictures.insert(
+            0,
+            Picture(
+                "rotations",
+                dr_gan_figures.strips(
+                    config,
+                    dr_gan_data.middle(config, probes)[rows][chosen],
+                    Drawn(*(x[chosen] for x in drawn)),
+                ),
+                "Unseen people turned: the picture, then what is drawn from its feature at each "
+                "yaw, with the similarity that the recogniser sees.",
+            ),
+        )
+        last = list(found)[-1]
+        pictures.append(
+            Picture(
+                "quality",
+                dr_gan_figures.quality(
+                    dr_gan_data.middle(config, probes), probes, found[last][1].confidence
+                ),
+                "Pictures of a few people from the most to the least trusted.",
+            )
+        )
+    for stage, lines in records.items():
+        if lines:
+            figure = training_curves(lines)
+            pictures.append(Picture(f"training_{stage}", figure, f"Training: stage {stage}."))
+    return pictures
+
+
+def _one_of_each(identity, most) -> np.ndarray:
+    """The first row of each of up to `most` people."""
+    _, first = np.unique(identity, return_index=True)
+    return np.sort(first)[:most]

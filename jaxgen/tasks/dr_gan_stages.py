@@ -1,0 +1,152 @@
+"""The stages of DR-GAN, each with its own folder: train, or go on, or leave as it is.
+
+    recogniser    the encoder with identity labels alone: the baseline, and the warm start
+    pose          a judge of poses, for the report; it never meets the generator
+    gan           encoder, decoder and discriminator
+
+WORKDIR/<stage> holds checkpoints, metrics.jsonl and TensorBoard events. A finished stage is not
+trained again.
+"""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_data, dr_gan_evaluation
+from jaxgen.tasks.dr_gan_schema import SECTIONS, STAGES, stages_of
+from jaxgen.training import checkpoint, loop, mesh
+from jaxgen.training.errors import ConfigError
+from jaxgen.training.state import run_key
+
+# Lowest is best; a stage that never writes it keeps its last checkpoint.
+BEST = "validation/criterion"
+_log = logging.getLogger(__name__)
+
+
+def run_stages(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> None:
+    """Runs every stage that config.stages names, in order.
+
+    Raises:
+        ConfigError: a warm start needs a recogniser that has not been trained.
+    """
+    check_order(config, workdir)
+    for stage in stages_of(config):
+        _log.info("stage %s", stage)
+        _train(config, workdir, devices, sets, stage)
+
+
+def check_order(config, workdir: Path) -> None:
+    """Raises ConfigError where "gan" starts from a recogniser that nobody trains."""
+    asked = stages_of(config)
+    warm = "gan" in asked and config.gan.warm_start != "none"
+    if warm and "recogniser" not in asked and not is_done(workdir, "recogniser"):
+        raise ConfigError(
+            f"config.gan.warm_start={config.gan.warm_start!r} needs the stage 'recogniser', which "
+            f"has no checkpoint in {workdir / 'recogniser'}: add 'recogniser' to config.stages, or "
+            'set config.gan.warm_start="none".'
+        )
+
+
+def is_done(workdir: Path, stage: str) -> bool:
+    """Whether a stage has left a checkpoint."""
+    folder = workdir / stage / "checkpoints"
+    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+
+
+def done_stages(workdir: Path) -> tuple[str, ...]:
+    """The stages that have left a checkpoint, in order."""
+    return tuple(stage for stage in STAGES if is_done(workdir, stage))
+
+
+def restore(config, workdir: Path, devices: Mesh, stage: str, classes: int) -> tuple[Any, int]:
+    """The averaged variables of a stage's network (of "gan": the generator), and their step.
+
+    Args:
+        config: of the run.
+        workdir: of the run.
+        devices: the mesh.
+        stage: of `STAGES`.
+        classes: people of the training set, or pose classes for "pose".
+    """
+    like = jax.eval_shape(lambda key: _init(config, stage, key, classes), run_key(0))
+    state, step = checkpoint.restore_one(
+        workdir / stage / "checkpoints",
+        mesh.abstract_replicated(devices, like),
+        best_metric=BEST,
+        which="best",
+    )
+    return _average(state), step
+
+
+def _average(state):
+    player = state.generator if isinstance(state, dr_gan.State) else state.network
+    return player.ema
+
+
+def _init(config, stage, key, classes):
+    if stage == "gan":
+        return dr_gan.init_state(config, key, classes)
+    return dr_gan_classifiers.init_state(config, SECTIONS[stage], key, classes)
+
+
+def num_classes(config, stage: str, faces) -> int:
+    """Outputs of a stage's network: people of the training faces, or poses."""
+    return len(config.pose.classes) if stage == "pose" else len(faces.people)
+
+
+def _train(config, workdir, devices, sets, stage):
+    faces, held_out = sets.open("train"), sets.open("validation")
+    section, classes = SECTIONS[stage], num_classes(config, stage, faces)
+    folder = workdir / stage
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = checkpoint.Checkpoints(folder / "checkpoints", best_metric=BEST)
+    key = jax.random.fold_in(run_key(config.seed), STAGES.index(stage))
+    state = mesh.compile_init(devices, lambda key: _init(config, stage, key, classes))(key)
+    if stage == "gan":
+        step = partial(dr_gan.train_step, config)
+        if config.gan.warm_start != "none":
+            known = restore(config, workdir, devices, "recogniser", classes)[0]
+            start = mesh.compile_init(devices, lambda pair: dr_gan.start_from(config, *pair))
+            state = start((state, known))
+    else:
+        step = partial(dr_gan_classifiers.train_step, config, section)
+    validate = _validation(config, devices, stage, held_out)
+    loop.train(
+        jax.tree.map(jnp.copy, state),  # no buffer twice: the step donates all of them
+        step=step,
+        batches=dr_gan_data.training_batches(config, section, faces),
+        validate=lambda state: validate(_average(state)),
+        mesh=devices,
+        checkpoints=checkpoints,
+        workdir=folder,
+        settings=config[section].train,
+    )
+    checkpoints.close()
+
+
+def _validation(config, devices, stage, held_out):
+    """Variables -> figures on held-out people; "criterion" chooses the checkpoint."""
+    images = dr_gan_data.middle(config, held_out)
+    if stage == "pose":
+        judge = dr_gan_evaluation.compile_judge(config, devices)
+        known = held_out.pose >= 0
+
+        def accuracy(variables):
+            right = judge(variables, images).argmax(-1) == held_out.pose
+            value = float(100 * right[known].mean()) if known.any() else np.nan
+            return {"accuracy": value, "criterion": 100 - value}
+
+        return accuracy
+    encode = dr_gan_evaluation.compile_encode(config, devices, stage)
+
+    def verification(variables):
+        numbers = dr_gan_evaluation.verification_numbers(encode(variables, images), held_out)
+        return numbers | {"criterion": numbers["eer"]}
+
+    return verification
