@@ -22,9 +22,9 @@ import numpy as np
 from jaxgen.data import crop
 
 SIDE, SEEN = 110, 96  # pixels of an aligned face, and of the part that a network sees
-# Proportions of an average frontal face; 32 pixels from the eyes to the mouth let the whole face,
-# forehead to chin, in any yaw, lie inside of every crop.
-TEMPLATE = np.array([(40.8, 41.0), (68.2, 41.0), (54.5, 57.0), (43.0, 73.0), (66.0, 73.0)])
+# Proportions of an average frontal face. With more than 35 pixels from the eyes to the mouth, the
+# middle crop would cut the chin, or the ear of a profile.
+TEMPLATE = np.array([(39.5, 38.0), (69.5, 38.0), (54.5, 55.5), (42.0, 73.0), (67.0, 73.0)])
 TEMPLATE.setflags(write=False)
 MIRRORED = [1, 0, 2, 4, 3]  # which point of a mirrored face each point is
 
