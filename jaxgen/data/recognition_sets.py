@@ -229,7 +229,8 @@ def _aligned(part, records, convert, rows, side, channels) -> np.ndarray:
         array = np.empty(shape, np.uint8)
         _fill(array, records, convert, rows)
         return array
-    facts = json.dumps([part.stored, side, channels, hashlib.sha256(rows.tobytes()).hexdigest()])
+    chosen = hashlib.sha256(rows.tobytes()).hexdigest()
+    facts = json.dumps([face_alignment.VERSION, part.stored, side, channels, chosen])
     digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
     path = Path(part.data_set.builder.data_path) / "aligned" / f"{digest}.npy"
     if not path.exists():

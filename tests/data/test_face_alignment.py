@@ -54,9 +54,21 @@ def test_frontal_faces_and_profiles_come_to_the_same_height(side):
     np.testing.assert_allclose(found, [scaled[:2].mean(0), scaled[3:].mean(0)], atol=1e-9)
 
 
+def test_turned_faces_move_to_where_the_nose_points():
+    middle, most = 54.5, 12.0
+    for ahead in (-40.0, -5.0, 0.0, 5.0, 40.0):
+        profile = np.full((5, 2), np.nan)
+        profile[[0, 2, 3]] = moved(np.array([(50, 20), (50 + ahead, 40), (50, 55.0)]))
+        found = crop.transform_points(face_alignment.alignment(profile), profile[[0, 2, 3]])
+        aside = np.clip(ahead, -most, most)
+        expected = [(middle + aside, 38), (middle + aside + ahead, 58), (middle + aside, 73)]
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
 def test_the_template_is_a_face_inside_of_every_crop():
     # Seen in the middle: brow, chin, and of a profile the tip of the nose and the ear.
-    around = [(54.5, 38 - 0.8 * 35), (54.5, 73 + 0.7 * 35), (54.5 + 0.65 * 35, 55), (54.5 - 42, 55)]
+    around = [(54.5, 38 - 0.8 * 35), (54.5, 73 + 0.7 * 35)]
+    around += [(54.5 + 12 + 0.65 * 35, 55), (54.5 + 12 - 42, 55)]
     face = np.concatenate([TEMPLATE, around])
     assert (face >= 7).all() and (face < 7 + 96).all()
     mirrored = TEMPLATE[face_alignment.MIRRORED] * (-1, 1) + (109, 0)
@@ -86,7 +98,7 @@ def test_pictures_follow_their_points():
         rows, columns = np.mgrid[low[1] : low[1] + 8, low[0] : low[0] + 8]
         light = aligned[rows, columns]
         centre = (light * columns).sum() / light.sum(), (light * rows).sum() / light.sum()
-        np.testing.assert_allclose(centre, (x, y), atol=0.15)
+        np.testing.assert_allclose(centre, (x, y), atol=0.25)
 
 
 def test_beyond_the_border_the_border_repeats():
