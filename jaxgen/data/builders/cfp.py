@@ -43,7 +43,7 @@ class Cfp(recognition_builder.RecognitionBuilder):
 
     @classmethod
     def picture_files(cls, manual_dir, options):
-        """Every picture and its points."""
+        """Every picture and its points; a lack of points is reported when they are read."""
         ranges = _ranges(options)
         if set(ranges["train"]) & set(ranges["test"]):
             raise ValueError(
@@ -51,7 +51,7 @@ class Cfp(recognition_builder.RecognitionBuilder):
                 f"{options['test_people']!r} of cfp overlap; a person must be in one"
             )
         found = sorted((manual_dir / "Data" / "Images").glob("[0-9]*/*/*.jpg"))
-        return [file for path in found for file in (path, _fiducials(path))]
+        return [file for path in found for file in (path, _fiducials(path)) if file.exists()]
 
     def pictures(self):
         """Train, test, and the rest, which only "all" reads."""
@@ -146,8 +146,6 @@ def _ranges(options) -> dict[str, range]:
         value = options[f"{split}_people"]
         first, dash, last = str(value).partition("-")
         if not (dash and first.isdigit() and last.isdigit() and int(first) <= int(last)):
-            raise ValueError(
-                f"option {split}_people of cfp is FIRST-LAST, such as 1-320: {value!r}"
-            )
+            raise ValueError(f"option {split}_people of cfp is a range like 1-320, got {value!r}")
         ranges[split] = range(int(first), int(last) + 1)
     return ranges
