@@ -327,13 +327,16 @@ def test_cfp_pairs_whose_people_are_there(tmp_path, save_image, opened):
         assert len(pairs.same) + pairs.dropped == 7000 and pairs.dropped > 1000  # person 5
         wanted = [faces.subset[row] for row in pairs.second]
         assert set(wanted) == {"frontal" if kind == "FF" else "profile"}
-        first = (root / "Protocol" / "Split" / kind / "01" / "same.txt").read_text().split()[0]
-        numbers = [int(n) for n in first.split(",")]
-        assert pairs.same[0] and pairs.fold[0] == 0 and max(numbers) <= 8
-        assert (
-            faces.name[pairs.first[0]]
-            == f"{(numbers[0] + 1) // 2:03d}/frontal/0{2 - numbers[0] % 2}"
-        )
+        # Two pictures a person: number 5 is the first of person 3.
+        text = (root / "Protocol" / "Split" / kind / "01" / "same.txt").read_text()
+        listed = [tuple(map(int, line.split(","))) for line in text.split()]
+        one, other = next(pair for pair in listed if max(pair) <= 8)
+        assert pairs.same[0] and pairs.fold[0] == 0
+        for number, row, k in (
+            (one, pairs.first[0], "frontal"),
+            (other, pairs.second[0], wanted[0]),
+        ):
+            assert faces.name[row] == f"{(number + 1) // 2:03d}/{k}/{2 - number % 2:02d}"
     with pytest.raises(ValueError, match="FF"):
         verification_pairs.cfp_pairs(config, faces, "PP")
 
@@ -497,16 +500,25 @@ def test_landmarks_may_not_come_twice(tmp_path):
 # --------------------------------------------------------------------------- real files
 
 
-def test_the_real_cfp(real_data):
-    """All people who are here: both splits, the official pairs that are left, drawn pairs."""
-    config = {"name": "cfp", "manual_dir": str(real_data / "cfp"), "validation_fraction": 0}
-    faces = recognition_sets.open_faces(config, "test", size=16, classes=(-90, 0, 90))
-    assert len(faces.people) == 80 and np.bincount(faces.pose)[1] == 800
-    pairs = verification_pairs.drawn_pairs(faces, "FP")
-    assert np.bincount(pairs.fold).tolist() == [112] * 10
-    everybody = recognition_sets.open_faces(config, "all", size=16, classes=(-90, 0, 90))
-    assert everybody.image.shape == (5600, 18, 18, 3)
-    official = verification_pairs.cfp_pairs(config, everybody, "FP")
-    same = everybody.identity[official.first] == everybody.identity[official.second]
-    np.testing.assert_array_equal(same, official.same)
-    assert len(same) == 5600 and official.dropped == 1400
+def test_the_real_cfp(tmp_path, real_data, opened):
+    """Official files of a few people: splits, aligned eyes, official and drawn pairs."""
+    for part in ("Images", "Fiducials"):
+        (tmp_path / "cfp" / "Data" / part).mkdir(parents=True)
+        for person in (*range(1, 21), 321, *range(360, 366)):
+            name = f"Data/{part}/{person:03d}"
+            (tmp_path / "cfp" / name).symlink_to(real_data / "cfp" / name)
+    (tmp_path / "cfp" / "Protocol").symlink_to(real_data / "cfp" / "Protocol")
+    options = dict(classes=(-90, 0, 90), train_people="360-370")
+    faces = opened("cfp", tmp_path / "cfp", "test", **options)
+    assert faces.people == ("321",) and np.bincount(faces.pose)[1] == 10
+    options["test_people"] = "1-20"
+    faces = opened("cfp", tmp_path / "cfp", "all", **options)
+    assert faces.image.shape == (27 * 14, 28, 28, 3)
+    config = {"name": "cfp", "manual_dir": str(tmp_path / "cfp")}
+    for kind in ("FF", "FP"):
+        official = verification_pairs.cfp_pairs(config, faces, kind)
+        same = faces.identity[official.first] == faces.identity[official.second]
+        np.testing.assert_array_equal(same, official.same)
+        assert len(same) + official.dropped == 7000 and len(same) > 27 * 7
+        pairs = verification_pairs.drawn_pairs(faces, kind)
+        assert pairs.same.sum() == 27 * 7
