@@ -508,10 +508,9 @@ def test_the_real_cfp(tmp_path, real_data, opened):
             name = f"Data/{part}/{person:03d}"
             (tmp_path / "cfp" / name).symlink_to(real_data / "cfp" / name)
     (tmp_path / "cfp" / "Protocol").symlink_to(real_data / "cfp" / "Protocol")
-    options = dict(classes=(-90, 0, 90), train_people="360-370")
+    options = dict(classes=(-90, 0, 90), train_people="1-20")
     faces = opened("cfp", tmp_path / "cfp", "test", **options)
-    assert faces.people == ("321",) and np.bincount(faces.pose)[1] == 10
-    options["test_people"] = "1-20"
+    assert len(faces.people) == 7 and np.bincount(faces.pose)[1] == 70
     faces = opened("cfp", tmp_path / "cfp", "all", **options)
     assert faces.image.shape == (27 * 14, 28, 28, 3)
     config = {"name": "cfp", "manual_dir": str(tmp_path / "cfp")}
