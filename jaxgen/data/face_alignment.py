@@ -32,7 +32,6 @@ SIDE, SEEN = 110, 96  # pixels of an aligned face, and of the part that a networ
 TEMPLATE = np.array([(39.5, 38.0), (69.5, 38.0), (54.5, 55.5), (42.0, 73.0), (67.0, 73.0)])
 TEMPLATE.setflags(write=False)
 _MOST_ASIDE = 12.0  # pixels that a turned face moves sideways
-MIRRORED = [1, 0, 2, 4, 3]  # which point of a mirrored face each point is
 
 
 def aligned_side(size: int) -> int:

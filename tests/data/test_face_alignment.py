@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen.data import crop, face_alignment
+from jaxgen.data import crop, face_alignment, flip_pairs
 from jaxgen.data.face_alignment import TEMPLATE
 
 RNG = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def test_the_template_is_a_face_inside_of_every_crop():
     around += [(54.5 + 12 + 0.65 * 35, 55), (54.5 + 12 - 42, 55)]
     face = np.concatenate([TEMPLATE, around])
     assert (face >= 7).all() and (face < 7 + 96).all()
-    mirrored = TEMPLATE[face_alignment.MIRRORED] * (-1, 1) + (109, 0)
+    mirrored = TEMPLATE[flip_pairs.for_points(5)] * (-1, 1) + (109, 0)
     np.testing.assert_allclose(mirrored, TEMPLATE)
     assert [face_alignment.aligned_side(s) for s in (96, 48, 16)] == [110, 55, 18]
 
