@@ -77,7 +77,7 @@ class Cfp(recognition_builder.RecognitionBuilder):
     def split_parts(self, split):
         """The parts of a split; "all" is everybody."""
         if split == "all":
-            return tuple(part for part in ("train", "test", "rest") if part in self._listed)
+            return tuple(part for part in ("train", "test", "rest") if part in self.known_splits)
         return super().split_parts(split)
 
 

@@ -99,13 +99,18 @@ class RecognitionBuilder(manual.ManualBuilder, skip_registration=True):
 
     def split_parts(self, split):
         """Checks that the files of a split are there."""
-        listed = self._listed
-        if split not in listed and split != "validation":
+        known = self.known_splits
+        if split not in known and split != "validation":
             raise ValueError(
                 f"{self.name} in {self.builder_config.manual_dir} has no split {split!r}, only "
-                f"{sorted(listed)}. Expected:\n{self.LAYOUT}"
+                f"{sorted(known)}. Expected:\n{self.LAYOUT}"
             )
         return (split,)
+
+    @property
+    def known_splits(self) -> set[str]:
+        """Splits with a picture; of a prepared set without a look at its files."""
+        return set(self.info.splits) or set(self._listed)
 
     def splits(self):
         """The pictures as they are stored."""
