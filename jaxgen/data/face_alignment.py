@@ -14,6 +14,10 @@ come to their places instead: turning a head leaves the distance between the two
 a profile comes out as large as a frontal face and its eyes at the same height. Both are
 similarities (a turn, one scale, a shift; never a mirror image).
 
+A turned head shows its ear on one side and the tip of its nose on the other, and neither should be
+cut. So the picture moves sideways, towards where the nose points, by the nose's distance from the
+line of eyes and mouth, up to a third of the length of that line. Frontal faces do not move.
+
 Coordinates are those of `jaxgen.data.crop`.
 """
 
@@ -21,12 +25,13 @@ import numpy as np
 
 from jaxgen.data import crop
 
+VERSION = 1  # raised whenever aligned pictures change: they are kept in files
 SIDE, SEEN = 110, 96  # pixels of an aligned face, and of the part that a network sees
-# Proportions of an average frontal face; 32 pixels from the eyes to the mouth let the whole face,
-# forehead to chin, in any yaw, lie inside of every crop.
-TEMPLATE = np.array([(40.8, 41.0), (68.2, 41.0), (54.5, 57.0), (43.0, 73.0), (66.0, 73.0)])
+# Proportions of an average frontal face. With more than 35 pixels from the eyes to the mouth, the
+# middle crop would cut the chin, or the ear of a profile.
+TEMPLATE = np.array([(39.5, 38.0), (69.5, 38.0), (54.5, 55.5), (42.0, 73.0), (67.0, 73.0)])
 TEMPLATE.setflags(write=False)
-MIRRORED = [1, 0, 2, 4, 3]  # which point of a mirrored face each point is
+_MOST_ASIDE = 12.0  # pixels that a turned face moves sideways
 
 
 def aligned_side(size: int) -> int:
@@ -76,7 +81,7 @@ def alignment(points: np.ndarray, *, side: int = SIDE) -> np.ndarray:
 
     Args:
         points: [5, 2] (x, y) in pixels, NaN where unknown. All five are used if all are known;
-            otherwise the eyes and the corners of the mouth, one of each or both.
+            otherwise the eyes and the corners of the mouth, one of each or both, and the nose.
         side: of the aligned picture.
 
     Returns:
@@ -90,9 +95,16 @@ def alignment(points: np.ndarray, *, side: int = SIDE) -> np.ndarray:
         raise ValueError(f"a face is aligned by [5, 2] points, got {points.shape}")
     # Edge to edge, as everywhere: a pixel is a unit square around its centre.
     target = (TEMPLATE + 0.5) * (side / SIDE) - 0.5
-    if not np.isfinite(points).all():
-        points, target = _axis(points), _axis(target)
-    return similarity(points, target)
+    if np.isfinite(points).all():
+        matrix = similarity(points, target)
+    else:
+        matrix = similarity(_axis(points), _axis(target))
+    axis = crop.transform_points(matrix, _axis(points))[:, 0].mean()
+    nose = crop.transform_points(matrix, points[2])[0]
+    most = _MOST_ASIDE * side / SIDE
+    aside = np.clip(nose - axis, -most, most) if np.isfinite(nose) else 0.0
+    matrix[0, 2] += (side - 1) / 2 + aside - axis
+    return matrix
 
 
 def box_alignment(box: np.ndarray, *, side: int = SIDE) -> np.ndarray:

@@ -4,8 +4,8 @@ A set that a config names is prepared once, its faces are aligned as `jaxgen.dat
 says, and every picture gets the number of its person and the class of its pose. People are never
 cut: validation holds out all pictures of some people of the training split.
 
-Large sets (see `_IN_MEMORY`) are aligned once into a file beside the prepared set and mapped from
-there; the arrays behave alike.
+Sets that take more than a moment to align are aligned once into a file beside the prepared set;
+what does not fit into memory well is mapped from there and behaves alike.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from jaxgen.data import face_alignment, hashing, splits
 from jaxgen.data.builders import images, registry
 
 UNKNOWN = -1  # pose class of a picture without a known yaw
-_IN_MEMORY = 2**29  # bytes of aligned pictures, beyond which they are kept in a file
+_SMALL, _MAPPED = 2**24, 2**30  # bytes of aligned pictures that need a file, and a mapping of it
 _CHUNK, _THREADS = 256, 2
 
 
@@ -93,11 +93,17 @@ def open_faces(
         data_config, split, sets=registry.RECOGNITION, is_labelled=lambda data_set: True
     )
     records, convert = splits.stored_records(part), part.data_set.convert
-    labels = [_label(convert(records[row], row)) for row in range(len(records))]
+    labels = []
+    for start in range(0, len(records), _CHUNK):
+        chunk = range(start, min(start + _CHUNK, len(records)))
+        read = splits.read_together(records, chunk)
+        labels += [_label(convert(r, row)) for row, r in zip(chunk, read, strict=True)]
     taken = _people_of_split(part, [label["group"] for label in labels])
     yaw = np.array([label["yaw"] for label in labels], np.float32)
     pose, outside = pose_classes(yaw, classes)
-    rows = np.flatnonzero([label["group"] in taken for label in labels])
+    # By name: the stored order is another for every version of the set.
+    rows = [row for row, label in enumerate(labels) if label["group"] in taken]
+    rows = np.array(sorted(rows, key=lambda row: labels[row]["name"]), np.int64)
     if outside[rows].any():
         rows = _without_outside(data_config, rows, outside, labels, classes)
     if not len(rows):
@@ -219,11 +225,12 @@ def _without_outside(data_config, rows, outside, labels, classes):
 def _aligned(part, records, convert, rows, side, channels) -> np.ndarray:
     """The aligned pictures of some records: [N, side, side, channels] uint8."""
     shape = (len(rows), side, side, channels)
-    if np.prod(shape, dtype=np.int64) <= _IN_MEMORY:
+    if np.prod(shape, dtype=np.int64) <= _SMALL:
         array = np.empty(shape, np.uint8)
         _fill(array, records, convert, rows)
         return array
-    facts = json.dumps([part.stored, side, channels, hashlib.sha256(rows.tobytes()).hexdigest()])
+    chosen = hashlib.sha256(rows.tobytes()).hexdigest()
+    facts = json.dumps([face_alignment.VERSION, part.stored, side, channels, chosen])
     digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
     path = Path(part.data_set.builder.data_path) / "aligned" / f"{digest}.npy"
     if not path.exists():
@@ -233,14 +240,16 @@ def _aligned(part, records, convert, rows, side, channels) -> np.ndarray:
         _fill(array, records, convert, rows)
         array.flush()
         unfinished.replace(path)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    mode = "r" if np.prod(shape, dtype=np.int64) > _MAPPED else None
+    return np.load(path, mmap_mode=mode, allow_pickle=False)
 
 
 def _fill(array, records, convert, rows):
     def load(start):
-        for place in range(start, min(start + _CHUNK, len(rows))):
-            row = int(rows[place])
-            array[place] = _picture(convert(records[row], row), *array.shape[2:])
+        chunk = [int(row) for row in rows[start : start + _CHUNK]]
+        read = splits.read_together(records, chunk)
+        for place, (row, record) in enumerate(zip(chunk, read, strict=True), start):
+            array[place] = _picture(convert(record, row), *array.shape[2:])
 
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(load, range(0, len(rows), _CHUNK)))

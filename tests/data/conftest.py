@@ -73,3 +73,13 @@ def helen(tmp_path_factory, make_w300):
         "data_dir": str(tmp_path_factory.mktemp("tfds")),
         "train_split": "helen_train",
     }
+
+
+@pytest.fixture(scope="session")
+def multipie():
+    """The prepared `tiny` variant of synthetic_multipie: 3 + 2 people at -45, 0 and 45 degrees."""
+    from jaxgen.data.builders import registry, synthetic_multipie
+
+    builder = synthetic_multipie.SyntheticMultipie(config="tiny", file_format="array_record")
+    registry.prepare(builder)
+    return builder

@@ -65,7 +65,13 @@ CLASSES = Sets(
     },
 )
 RECOGNITION = Sets(
-    manual={},
+    manual={
+        "multipie": ("multipie", "Multipie"),
+        "casia_webface": ("identity_folder", "CasiaWebface"),
+        "cfp": ("cfp", "Cfp"),
+        "face_templates": ("face_templates", "FaceTemplates"),
+        "identity_folder": ("identity_folder", "IdentityFolder"),
+    },
     packaged={"synthetic_multipie": ("synthetic_multipie", "SyntheticMultipie")},
     tfds={},
 )
