@@ -11,7 +11,7 @@ from experiments import command_line
 from jaxgen.tasks.dr_gan_schema import check_config
 
 flags.DEFINE_string("gallery", "", "predict: a folder of people, each a folder of pictures.")
-flags.DEFINE_string("landmarks", "", "predict: --workdir of a LaplaceKL run, to align pictures.")
+flags.DEFINE_string("landmarks", "", "predict: CSV of points, as experiments.laplace predicts.")
 
 
 def train(config, workdir):

@@ -524,7 +524,9 @@ def encode(config, variables: Any, images: jax.Array) -> Faces:
     images = scale(images)
     both = jnp.concatenate([images, images[:, :, ::-1]])
     found = encoder_net(config).apply(_part(variables, "encoder"), both, train=False)
-    return Faces(*jax.tree.map(lambda x: x.reshape(2, len(images), *x.shape[1:]).mean(0), found))
+    return Faces(
+        *jax.tree.map(lambda x: x.reshape(2, images.shape[0], *x.shape[1:]).mean(0), found)
+    )
 
 
 def confidence(config, variables: Any, images: jax.Array) -> jax.Array:
@@ -544,7 +546,7 @@ def rotate(config, variables: Any, features: jax.Array, yaw: jax.Array) -> jax.A
     Returns:
         uint8 [B, S, S, C].
     """
-    noise = jnp.zeros((len(features), config.model.noise))
+    noise = jnp.zeros((features.shape[0], config.model.noise))
     code = pose_code(config, jnp.asarray(yaw, jnp.float32)).code
     faces = decoder_net(config).apply(
         _part(variables, "decoder"), features, code, noise, train=False

@@ -112,8 +112,8 @@ def encode(config, variables: Any, images: jax.Array) -> dr_gan.Faces:
     images = dr_gan.scale(images)
     both = jnp.concatenate([images, images[:, :, ::-1]])
     feature, _ = network.apply(variables, both, train=False)
-    feature = feature.reshape(2, len(images), -1).mean(0)
-    return dr_gan.Faces(feature, jnp.ones(len(images)))
+    feature = feature.reshape(2, images.shape[0], -1).mean(0)
+    return dr_gan.Faces(feature, jnp.ones(images.shape[0]))
 
 
 def poses(config, variables: Any, images: jax.Array) -> jax.Array:

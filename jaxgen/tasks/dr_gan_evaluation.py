@@ -8,10 +8,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxgen.data.recognition_sets import Faces
+from jaxgen.data.verification_pairs import Pairs
 from jaxgen.metrics import recognition
 from jaxgen.tasks import dr_gan, dr_gan_classifiers
 from jaxgen.training.whole_sets import compile_over_sets
 
+ENCODERS = {"recogniser": dr_gan_classifiers.encode, "gan": dr_gan.encode}  # by stage
 DRAWS = 20  # random sets of each person and size
 
 
@@ -24,8 +26,7 @@ class Encoded(NamedTuple):
 
 def compile_encode(config, devices: Mesh, stage: str) -> Callable[[Any, np.ndarray], Encoded]:
     """Compiles once: (variables, uint8 [N, S, S, C]) -> Encoded, by the network of a stage."""
-    function = dr_gan.encode if stage == "gan" else dr_gan_classifiers.encode
-    return _over_sets(config, devices, lambda *args: Encoded(*function(config, *args)))
+    return _over_sets(config, devices, lambda *args: Encoded(*ENCODERS[stage](config, *args)))
 
 
 def compile_judge(config, devices: Mesh) -> Callable[[Any, np.ndarray], np.ndarray]:
@@ -79,6 +80,27 @@ def threshold(found: Encoded, faces: Faces, far: float) -> float:
     first, second, same = pairs_of(faces)
     scores = recognition.cosine(found.feature, found.feature)[first, second]
     return recognition.threshold_at_far(scores, same, far)
+
+
+def fold_numbers(found: Encoded, pairs: Pairs, kind: str) -> dict[str, float]:
+    """CFP's protocol in percent: accuracy, EER and AUC as means over folds, and deviations.
+
+    Args:
+        found: of all pictures.
+        pairs: of the protocol.
+        kind: "FF" or "FP"; names the figures `accuracy_frontal_profile`, ...
+    """
+    unit = _unit(found.feature)
+    scores = np.einsum("qf,qf->q", unit[pairs.first], unit[pairs.second])
+    numbers = recognition.over_folds(scores, pairs.same, pairs.fold)
+    name = {"FF": "frontal_frontal", "FP": "frontal_profile"}[kind]
+    figures = ("accuracy", "accuracy_std", "eer", "eer_std", "auc", "auc_std")
+    return {
+        f"{figure.removesuffix('_std')}_{name}{'_std' * figure.endswith('_std')}": getattr(
+            numbers, figure
+        )
+        for figure in figures
+    }
 
 
 # ------------------------------------------------------------------------- identification

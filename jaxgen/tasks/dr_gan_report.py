@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxgen.data import recognition_sets
+from jaxgen.data import degradations, recognition_sets, verification_pairs
 from jaxgen.data.recognition_sets import Faces
 from jaxgen.metrics import recognition
 from jaxgen.tasks import dr_gan_data, dr_gan_evaluation, dr_gan_figures, dr_gan_stages
@@ -34,19 +34,17 @@ class Networks(NamedTuple):
     step: int  # of the last of them
 
 
-def load(config, workdir: Path, devices: Mesh, train: Faces) -> Networks:
+def load(config, workdir: Path, devices: Mesh) -> Networks:
     """The networks of all finished stages.
 
     Raises:
         ConfigError: neither a recogniser nor DR-GAN has been trained.
     """
-    done = dr_gan_stages.done_stages(workdir)
-    if not set(done) & set(METHODS):
-        raise ConfigError(f"no trained network in {workdir}: train first (--mode=train).")
+    dr_gan_stages.last_network(workdir)
+    done, people = dr_gan_stages.done_stages(workdir), dr_gan_stages.people_count(workdir)
     variables, step = {}, 0
     for stage in done:
-        classes = dr_gan_stages.num_classes(config, stage, train)
-        variables[stage], step = dr_gan_stages.restore(config, workdir, devices, stage, classes)
+        variables[stage], step = dr_gan_stages.restore(config, workdir, devices, stage, people)
     encode = {
         METHODS[stage]: partial(
             dr_gan_evaluation.compile_encode(config, devices, stage), variables[stage]
@@ -69,13 +67,23 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
         Flat figures, in percent but for the thresholds: those of the last network under their own
         names, those of the recogniser with the suffix "_recogniser" beside it.
     """
-    networks = load(config, workdir, devices, sets.open("train"))
+    networks = load(config, workdir, devices)
     gallery, probes = open_test(config, sets)
+    is_pairs = config.test.protocol == "verification"
     last = list(networks.encode)[-1]
     numbers, found = {}, {}
     for method, encode in networks.encode.items():
         found[method] = [encode(dr_gan_data.middle(config, part)) for part in (gallery, probes)]
-        measured = _measured(config, encode, sets, gallery, probes, found[method])
+        measured = calibration_numbers(config, encode, sets, probes, found[method][1])
+        if is_pairs:
+            for kind in ("FF", "FP"):
+                pairs = verification_pairs.drawn_pairs(probes, kind)
+                measured |= dr_gan_evaluation.fold_numbers(found[method][1], pairs, kind)
+        else:
+            both = (found[method][0], gallery), (found[method][1], probes)
+            measured |= dr_gan_evaluation.identification_numbers(*both, config.pose.classes)
+            measured |= dr_gan_evaluation.set_numbers(*both, largest=config.evaluate.images)
+            measured |= degraded_numbers(config, encode, *both)
         suffix = "" if method == last else f"_{method}"
         numbers |= {f"{name}{suffix}": value for name, value in measured.items()}
     drawn = None
@@ -89,15 +97,19 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
         workdir / "report",
         title=f"DR-GAN: {config.data.name}",
         summary=f"{len(probes.people)} people that no network was trained on, "
-        f"{len(probes.name)} pictures to identify by one frontal picture of each.",
+        + (
+            f"{len(probes.name)} pictures in ten folds of pairs."
+            if is_pairs
+            else f"{len(probes.name)} pictures to identify by one frontal picture of each."
+        ),
         metrics=numbers,
         split=config.test.probe,
         step=networks.step,
         seed=config.seed,
         images_per_second=float(np.median(rates)) if rates else None,
         config=config,
-        pictures=_pictures(config, gallery, probes, found, drawn, numbers, records),
-        headline=[n for n in ("rank1", "rank1_recogniser", _most(numbers), "eer") if n in numbers],
+        pictures=_pictures(config, probes, found, drawn, numbers, records),
+        headline=[name for name in _headline(numbers) if name in numbers],
         meanings=_meanings(numbers),
     )
     return numbers
@@ -110,8 +122,14 @@ def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:
         ConfigError: a person is in the training set too.
         ValueError: a person has no picture in the gallery.
     """
-    parts = sets.open(config.test.gallery), sets.open(config.test.probe)
-    gallery, probes = recognition_sets.number_together(*parts)
+    probes = sets.open(config.test.probe)
+    if config.test.protocol == "verification":
+        gallery = probes
+    elif config.test.gallery:
+        parts = sets.open(config.test.gallery), probes
+        gallery, probes = recognition_sets.number_together(*parts)
+    else:  # the most frontal picture of each person
+        gallery, probes = recognition_sets.gallery_and_probes(probes)
     both = sorted(set(sets.open("train").people) & set(probes.people))
     if both:
         raise ConfigError(
@@ -121,17 +139,32 @@ def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:
     return gallery, probes
 
 
-def _measured(config, encode, sets, gallery, probes, found) -> dict[str, float]:
-    pairs = (found[0], gallery), (found[1], probes)
-    numbers = dr_gan_evaluation.identification_numbers(*pairs, config.pose.classes)
-    numbers |= dr_gan_evaluation.set_numbers(*pairs, largest=config.evaluate.images)
-    numbers |= dr_gan_evaluation.verification_numbers(found[1], probes)
+def degraded_numbers(config, encode, gallery, probes) -> dict[str, float]:
+    """Rank-1 of fused sets in which half of the pictures are blurred or noisy.
+
+    Returns:
+        Percent: `rank1_degraded_images_N` by learned confidence, and `..._equal`.
+    """
+    faces = probes[1]
+    rng = np.random.default_rng(0)
+    bad = rng.random((2, len(faces.name))) < 0.25
+    images = dr_gan_data.middle(config, faces)
+    for kind, rows in zip(("blur", "noise"), bad, strict=True):
+        images = degradations.degrade(images, kind, 0.5 * rows, seed=0)
+    worse = encode(images)
+    numbers = dr_gan_evaluation.set_numbers(gallery, (worse, faces), largest=config.evaluate.images)
+    return {name.replace("rank1_", "rank1_degraded_"): value for name, value in numbers.items()}
+
+
+def calibration_numbers(config, encode, sets, probes, found: Encoded) -> dict[str, float]:
+    """EER, AUC and TAR over all pairs of probes, and what the calibrated threshold does."""
+    numbers = dr_gan_evaluation.verification_numbers(found, probes)
     # The threshold comes from held-out training people; the test set only shows what it does.
     held_out = sets.open("validation")
     known = encode(dr_gan_data.middle(config, held_out))
     limit = dr_gan_evaluation.threshold(known, held_out, config.evaluate.false_accept_rate)
     first, second, same = dr_gan_evaluation.pairs_of(probes)
-    scores = recognition.cosine(found[1].feature, found[1].feature)[first, second]
+    scores = recognition.cosine(found.feature, found.feature)[first, second]
     return numbers | {
         "threshold": limit,
         "tar_at_threshold": float(100 * (scores[same] >= limit).mean()),
@@ -188,6 +221,13 @@ def _spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
 
 
+def _headline(numbers) -> tuple[str, ...]:
+    if "eer_frontal_profile" in numbers:
+        names = ("accuracy_frontal_profile", "eer_frontal_profile")
+        return (*names, *(f"{name}_recogniser" for name in names))
+    return "rank1", "rank1_recogniser", _most(numbers), "eer"
+
+
 def _most(numbers) -> str:
     """Name of the figure with the largest number of fused images."""
     counts = [
@@ -203,6 +243,11 @@ def _meanings(numbers) -> dict[str, str]:
         "rank1": "identified from one picture, mean over all views, percent",
         "eer": "equal error rate over all pairs of probes, percent",
         "auc": "area under the ROC over all pairs of probes, percent",
+        "accuracy_frontal_frontal": "frontal pairs, mean over folds, percent",
+        "eer_frontal_frontal": "equal error rate of frontal pairs, mean over folds, percent",
+        "accuracy_frontal_profile": "frontal with profile, mean over folds, percent",
+        "eer_frontal_profile": "equal error rate, frontal with profile, mean over folds, percent",
+        "auc_frontal_profile": "area under the ROC, frontal with profile, percent",
         "threshold": "cosine, calibrated on held-out training people",
         "tar_at_threshold": "same person accepted at that threshold, percent",
         "far_at_threshold": "different people accepted at that threshold, percent",
@@ -216,28 +261,31 @@ def _meanings(numbers) -> dict[str, str]:
         text = known.get(base, "")
         if base.startswith("rank1_yaw_"):
             text = f"identified at yaw +-{base.rsplit('_', 1)[1]} degrees, percent"
-        elif base.startswith("rank1_images_"):
-            parts = base.removeprefix("rank1_images_").split("_")
+        elif "_images_" in base:
+            parts = base.split("_images_")[1].split("_")
             how = "equal weights" if parts[1:] else "weighted by confidence"
             text = f"identified from {parts[0]} fused pictures, {how}, percent"
+            text += ", half of them degraded" if "degraded" in base else ""
         if text:
             meanings[name] = text + (": recogniser" if base != name else "")
     return meanings
 
 
-def _pictures(config, gallery, probes, found, drawn, numbers, records) -> list[Picture]:
-    pictures = [
-        Picture(
-            "rank1_by_yaw",
-            dr_gan_figures.by_yaw(numbers, METHODS.values()),
-            "Probes identified by one frontal picture of each person, by yaw.",
-        ),
-        Picture(
-            "rank1_by_images",
-            dr_gan_figures.by_images(numbers, METHODS.values()),
-            "Random sets of probes, fused: weighted by confidence, or all alike.",
-        ),
-    ]
+def _pictures(config, probes, found, drawn, numbers, records) -> list[Picture]:
+    pictures = []
+    if "rank1" in numbers:
+        pictures += [
+            Picture(
+                "rank1_by_yaw",
+                dr_gan_figures.by_yaw(numbers, METHODS.values()),
+                "Probes identified by one frontal picture of each person, by yaw.",
+            ),
+            Picture(
+                "rank1_by_images",
+                dr_gan_figures.by_images(numbers, METHODS.values()),
+                "Random sets of probes, fused: weighted by confidence, or all alike.",
+            ),
+        ]
     if drawn is not None:
         rows = _spread(len(probes.name), DRAWN_PICTURES)
         chosen = _one_of_each(probes.identity[rows], SHOWN_PEOPLE)

@@ -8,6 +8,7 @@ WORKDIR/<stage> holds checkpoints, metrics.jsonl and TensorBoard events. A finis
 trained again.
 """
 
+import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,12 @@ from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_data, dr_gan_evaluat
 from jaxgen.tasks.dr_gan_schema import SECTIONS, STAGES, stages_of
 from jaxgen.training import checkpoint, loop, mesh
 from jaxgen.training.errors import ConfigError
+from jaxgen.training.files import write_atomically
 from jaxgen.training.state import run_key
 
 # Lowest is best; a stage that never writes it keeps its last checkpoint.
 BEST = "validation/criterion"
+PEOPLE_FILE = "people.json"
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +39,9 @@ def run_stages(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> 
         ConfigError: a warm start needs a recogniser that has not been trained.
     """
     check_order(config, workdir)
+    # What later modes need to know of the training set without opening it.
+    people = len(sets.open("train").people)
+    write_atomically(workdir / PEOPLE_FILE, json.dumps({"people": people}).encode())
     for stage in stages_of(config):
         _log.info("stage %s", stage)
         _train(config, workdir, devices, sets, stage)
@@ -64,7 +70,33 @@ def done_stages(workdir: Path) -> tuple[str, ...]:
     return tuple(stage for stage in STAGES if is_done(workdir, stage))
 
 
-def restore(config, workdir: Path, devices: Mesh, stage: str, classes: int) -> tuple[Any, int]:
+def last_network(workdir: Path) -> str:
+    """The stage whose encoder to use: "gan", or the recogniser where that is missing.
+
+    Raises:
+        ConfigError: neither has been trained.
+    """
+    for stage in ("gan", "recogniser"):
+        if is_done(workdir, stage):
+            return stage
+    raise ConfigError(f"no trained network in {workdir}: train first (--mode=train).")
+
+
+def people_count(workdir: Path) -> int:
+    """People that the networks of a run were trained on.
+
+    Raises:
+        ConfigError: the folder holds no run.
+    """
+    try:
+        return int(json.loads((workdir / PEOPLE_FILE).read_text())["people"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{workdir / PEOPLE_FILE} cannot be read ({error}): train first (--mode=train)."
+        ) from error
+
+
+def restore(config, workdir: Path, devices: Mesh, stage: str, people: int) -> tuple[Any, int]:
     """The averaged variables of a stage's network (of "gan": the generator), and their step.
 
     Args:
@@ -72,9 +104,9 @@ def restore(config, workdir: Path, devices: Mesh, stage: str, classes: int) -> t
         workdir: of the run.
         devices: the mesh.
         stage: of `STAGES`.
-        classes: people of the training set, or pose classes for "pose".
+        people: number of them in the training set.
     """
-    like = jax.eval_shape(lambda key: _init(config, stage, key, classes), run_key(0))
+    like = jax.eval_shape(lambda key: _init(config, stage, key, people), run_key(0))
     state, step = checkpoint.restore_one(
         workdir / stage / "checkpoints",
         mesh.abstract_replicated(devices, like),
@@ -89,29 +121,25 @@ def _average(state):
     return player.ema
 
 
-def _init(config, stage, key, classes):
+def _init(config, stage, key, people):
     if stage == "gan":
-        return dr_gan.init_state(config, key, classes)
+        return dr_gan.init_state(config, key, people)
+    classes = len(config.pose.classes) if stage == "pose" else people
     return dr_gan_classifiers.init_state(config, SECTIONS[stage], key, classes)
-
-
-def num_classes(config, stage: str, faces) -> int:
-    """Outputs of a stage's network: people of the training faces, or poses."""
-    return len(config.pose.classes) if stage == "pose" else len(faces.people)
 
 
 def _train(config, workdir, devices, sets, stage):
     faces, held_out = sets.open("train"), sets.open("validation")
-    section, classes = SECTIONS[stage], num_classes(config, stage, faces)
+    section, people = SECTIONS[stage], len(faces.people)
     folder = workdir / stage
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints", best_metric=BEST)
     key = jax.random.fold_in(run_key(config.seed), STAGES.index(stage))
-    state = mesh.compile_init(devices, lambda key: _init(config, stage, key, classes))(key)
+    state = mesh.compile_init(devices, lambda key: _init(config, stage, key, people))(key)
     if stage == "gan":
         step = partial(dr_gan.train_step, config)
         if config.gan.warm_start != "none":
-            known = restore(config, workdir, devices, "recogniser", classes)[0]
+            known = restore(config, workdir, devices, "recogniser", people)[0]
             start = mesh.compile_init(devices, lambda pair: dr_gan.start_from(config, *pair))
             state = start((state, known))
     else:

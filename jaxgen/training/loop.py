@@ -122,8 +122,8 @@ def train(
 
 
 def count_images(batch: Any) -> int:
-    """Images in a batch: the sum over its parts' leading axes."""
-    return sum(len(part["image"]) for part in batch.values())
+    """Images [..., H, W, C] in a batch, over all its parts."""
+    return sum(math.prod(part["image"].shape[:-3]) for part in batch.values())
 
 
 class _Throughput:

@@ -72,7 +72,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.test = ml_collections.ConfigDict()
     config.test.protocol = "identification"  # or "verification", on the pairs of the set
-    config.test.gallery = "gallery"  # identification: split with one picture of each person
+    # identification: split with one picture of each person; "" = the most frontal of its probes
+    config.test.gallery = "gallery"
     config.test.probe = "probe"  # split with the pictures to identify, or to compare in pairs
 
     config.evaluate = ml_collections.ConfigDict()

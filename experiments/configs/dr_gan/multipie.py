@@ -1,0 +1,19 @@
+"""DR-GAN on Multi-PIE: 200 people to train on, 137 to identify, nine poses within 60 degrees.
+
+    export JAXGEN_DATA=/path/to/data      # holds Multi-Pie/, see docs/recognition_data.md
+    python -m experiments.dr_gan --config=experiments/configs/dr_gan/multipie.py --workdir=runs/pie
+
+The paper's networks, image size and optimiser; multi-image form with 6 images. Multi-PIE is sold
+under a licence: this file was tested on made pictures with its file names only.
+"""
+
+import ml_collections
+
+from experiments.configs.dr_gan import paper
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """All keys of the system. Variants: "" (6 images), "single"."""
+    config = paper.get_config(variant)
+    config.data.name = "multipie"
+    return config

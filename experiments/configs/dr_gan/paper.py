@@ -1,0 +1,30 @@
+"""DR-GAN as published: 96 pixels, full width, no warm start, no averages, batches of 60 images.
+
+    python -m experiments.dr_gan --config=experiments/configs/dr_gan/paper.py --workdir=runs/paper
+
+On the embedded people; multipie.py beside this file is the same on Multi-PIE.
+The length of the training is ours: 40,000 steps.
+"""
+
+import ml_collections
+
+from experiments.configs.dr_gan import default
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """All keys of the system. Variants: "" (10 people x 6 images), "single", "cvpr"."""
+    if variant not in ("", "single", "cvpr"):
+        raise ValueError(f"paper.py knows the variants '', 'single' and 'cvpr', not {variant!r}")
+    config = default.get_config()
+    config.data.size = 96
+    config.model.update(width=1.0, halvings=4, features=320, noise=50)
+    config.gan.update(images=6, warm_start="none", drop_images=0.5)
+    config.gan.train.update(steps=40_000, batch_size=10, ema_decay=0.0, validate_every=2000)
+    config.gan.train.update(log_every=50, checkpoint_every=2000)
+    config.gan.optimiser.learning_rate = 2e-4
+    if variant:  # one image of each of 64 people
+        config.gan.images = 1
+        config.gan.train.batch_size = 64
+    if variant == "cvpr":
+        config.gan.form = "fake_class"
+    return config

@@ -1,0 +1,278 @@
+"""A trained DR-GAN at work: enrol people, identify and rank pictures, turn faces, export.
+
+A gallery is a folder of people, each a folder of pictures: they are fused to one feature a person,
+weighted by confidence. A picture is given the most similar person if the cosine reaches the
+threshold that the run has calibrated on held-out training people.
+"""
+
+import csv
+import io
+import json
+import logging
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from PIL import Image
+
+from jaxgen.data import face_alignment, head_pose, recognition_batches
+from jaxgen.data.builders import face_labels, images
+from jaxgen.metrics import recognition
+from jaxgen.tasks import dr_gan, dr_gan_evaluation, dr_gan_figures, dr_gan_report, dr_gan_stages
+from jaxgen.tasks.dr_gan_evaluation import Encoded
+from jaxgen.training.config import config_hash
+from jaxgen.training.errors import ConfigError
+from jaxgen.training.files import write_atomically
+
+_log = logging.getLogger(__name__)
+COLUMNS = (
+    "file",
+    "quality_rank",
+    "confidence",
+    "yaw",
+    "person",
+    "similarity",
+    "accepted",
+    "turned",
+)
+
+
+class Pictures(NamedTuple):
+    """Aligned pictures of a user."""
+
+    files: list[Path]
+    image: np.ndarray  # [N, S, S, C] uint8
+    yaw: np.ndarray  # [N] float32 degrees by landmarks, NaN without them
+
+
+class Gallery(NamedTuple):
+    """Enrolled people."""
+
+    people: list[str]
+    feature: np.ndarray  # [P, F], fused
+
+
+def predict_files(
+    config, workdir: Path, devices: Mesh, *, media: str, gallery: str, landmarks: str
+) -> Path:
+    """Writes WORKDIR/predictions: predictions.csv, and a strip of poses for each picture.
+
+    Args:
+        config: of the run; pictures turned by more than pose.limit are not redrawn.
+        workdir: of the run.
+        devices: the mesh.
+        media: an image or a folder of images.
+        gallery: folder PERSON/*.jpg of the people to tell apart; "" identifies nobody.
+        landmarks: CSV of 5 or 68 points a picture (jaxgen.data.builders.face_labels), names
+            relative to `media` and to `gallery`; "" takes every picture as cut to a face.
+
+    Returns:
+        The folder of the predictions.
+
+    Raises:
+        ConfigError: there is no input, no network, or an empty gallery.
+    """
+    networks = dr_gan_report.load(config, workdir, devices)
+    points = face_labels.read_landmarks(Path(landmarks)) if landmarks else {}
+    pictures = read_pictures(config, media, points)
+    encode = list(networks.encode.values())[-1]
+    found = encode(pictures.image)
+    yaw = estimated_yaw(config, networks.judge, pictures)
+    enrolled = None
+    if gallery:
+        enrolled = enrol(config, encode, gallery, points)
+    output = workdir / "predictions"
+    output.mkdir(parents=True, exist_ok=True)
+    turned = _turn(config, networks, pictures, found, yaw, output)
+    names = identify(found, enrolled, threshold_of(workdir) if gallery else 0.0)
+    order = np.argsort(-found.confidence, kind="stable")
+    rank = np.empty(len(order), int)
+    rank[order] = np.arange(1, len(order) + 1)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row, file in enumerate(pictures.files):
+        facts = f"{found.confidence[row]:.4f}", f"{yaw[row]:.1f}"
+        writer.writerow((file.name, rank[row], *facts, *names[row], turned[row]))
+    write_atomically(output / "predictions.csv", text.getvalue().encode())
+    print(f"wrote {len(pictures.files)} predictions to {output}")
+    return output
+
+
+def read_pictures(config, media: str, points: dict[str, np.ndarray]) -> Pictures:
+    """Aligned pictures of a file or a folder; those that cannot be read are named and left out.
+
+    Raises:
+        ConfigError: there is no picture.
+    """
+    path = Path(media).expanduser()
+    files = [path] if path.is_file() else images.list_images(path) if path.is_dir() else []
+    root = path if path.is_dir() else path.parent
+    side = face_alignment.aligned_side(config.data.size)
+    kept, aligned, yaws = [], [], []
+    for file in files if media else []:
+        try:
+            picture = np.asarray(images.open_image(file, upright=True))
+            own = points.get(str(file.relative_to(root)))
+            aligned.append(_align(config, picture, own, side))
+            is_whole = own is not None and len(own) == 68
+            yaws.append(head_pose.head_pose(own)[0] if is_whole else np.nan)
+            kept.append(file)
+        except ValueError as error:
+            _log.warning("skipped: %s: %s", file, error)
+    if not kept:
+        raise ConfigError(f"{media!r}: name an image, or a folder that holds images of faces.")
+    seen = recognition_batches.middle(np.stack(aligned), config.data.size)
+    return Pictures(kept, seen, np.array(yaws, np.float32))
+
+
+def _align(config, picture, points, side):
+    if points is None:
+        h, w = picture.shape[:2]
+        matrix = face_alignment.box_alignment(np.array([0.0, 0.0, w, h]), side=side)
+    else:
+        five = face_alignment.five_points(points) if len(points) == 68 else points
+        matrix = face_alignment.alignment(five, side=side)
+    face = face_alignment.align(picture, matrix, side=side)
+    if config.data.channels == 1:
+        face = np.asarray(Image.fromarray(face).convert("L"))[..., None]
+    return face
+
+
+def enrol(config, encode, gallery: str, points: dict[str, np.ndarray]) -> Gallery:
+    """One feature of each person of a folder PERSON/*.
+
+    Raises:
+        ConfigError: the folder holds no person.
+    """
+    root = Path(gallery).expanduser()
+    people = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    names, features = [], []
+    for person in people:
+        own = {
+            name.removeprefix(f"{person.name}/"): value
+            for name, value in points.items()
+            if name.startswith(f"{person.name}/")
+        }
+        try:
+            pictures = read_pictures(config, str(person), own)
+        except ConfigError:
+            _log.warning("%s holds no picture that can be read: not enrolled", person)
+            continue
+        found = encode(pictures.image)
+        names.append(person.name)
+        features.append(recognition.fuse(found.feature, found.confidence))
+    if not names:
+        raise ConfigError(
+            f"--gallery={gallery!r}: name a folder that holds a folder of pictures for each person."
+        )
+    return Gallery(names, np.stack(features))
+
+
+def identify(found: Encoded, gallery: Gallery | None, threshold: float) -> list[tuple]:
+    """Most similar person, cosine, and "yes" or "no" of each picture; empty without a gallery."""
+    if gallery is None:
+        return [("", "", "")] * len(found.feature)
+    cosines = recognition.cosine(found.feature, gallery.feature)
+    best = cosines.argmax(1)
+    return [
+        (gallery.people[person], f"{row[person]:.4f}", "yes" if row[person] >= threshold else "no")
+        for person, row in zip(best, cosines, strict=True)
+    ]
+
+
+def threshold_of(workdir: Path) -> float:
+    """The calibrated threshold of a run.
+
+    Raises:
+        ConfigError: the run has not been evaluated.
+    """
+    path = workdir / "report" / "results.json"
+    try:
+        return float(json.loads(path.read_text())["threshold"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} holds no calibrated threshold: run --mode=evaluate first."
+        ) from error
+
+
+def estimated_yaw(config, judge, pictures: Pictures) -> np.ndarray:
+    """Yaw of each picture in degrees: by its 68 landmarks, else as the judge's mean, else NaN."""
+    if judge is None:
+        return pictures.yaw
+    seen = judge(pictures.image) @ np.asarray(config.pose.classes, np.float32)
+    return np.where(np.isfinite(pictures.yaw), pictures.yaw, seen)
+
+
+def _turn(config, networks, pictures, found, yaw, output) -> list[str]:
+    """Writes a frontal view and a strip of poses of each picture; what became of each."""
+    if networks.rotate is None:
+        return ["no generator"] * len(yaw)
+    drawn = dr_gan_evaluation.draw_all_poses(
+        config,
+        found,
+        pictures.image,
+        rotate=networks.rotate,
+        judge=networks.judge,
+        recognise=next(iter(networks.encode.values())),
+    )
+    frontal = int(np.abs(np.asarray(config.pose.classes)).argmin())
+    results = []
+    for row, file in enumerate(pictures.files):
+        if np.abs(yaw[row]) > config.pose.limit:
+            results.append(f"refused: beyond {config.pose.limit:g} degrees")
+            continue
+        name = f"{row:04d}_{file.stem}"
+        one = dr_gan_evaluation.Drawn(*(x[row : row + 1] for x in drawn))
+        figure = dr_gan_figures.strips(config, pictures.image[row : row + 1], one)
+        figure.savefig(output / f"{name}_poses.png")
+        face = Image.fromarray(dr_gan_figures.shown(drawn.image[row, frontal]))
+        face.save(output / f"{name}_frontal.png")
+        results.append("yes")
+    return results
+
+
+def export(config, workdir: Path, devices: Mesh) -> list[Path]:
+    """Writes encoder and, if there is a generator, rotation as StableHLO artifacts.
+
+    Returns:
+        Paths of the artifacts; a JSON of the same name says what goes in and out.
+    """
+    from jaxgen.training.export import write_artifact
+
+    stage = dr_gan_stages.last_network(workdir)
+    people = dr_gan_stages.people_count(workdir)
+    variables, step = dr_gan_stages.restore(config, workdir, devices, stage, people)
+    variables = jax.tree.map(np.asarray, variables)
+    size, channels, length = config.data.size, config.data.channels, config.model.features
+    folder = workdir / "export"
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {"stage": stage, "step": step, "config_hash": config_hash(config)}
+    encode = dr_gan_evaluation.ENCODERS[stage]
+    paths = [folder / "encoder.stablehlo"]
+    write_artifact(
+        paths[0],
+        lambda batch: tuple(encode(config, variables, batch)),
+        [(("b", size, size, channels), np.uint8)],
+        description={
+            "input": f"uint8 [b, {size}, {size}, {channels}] aligned faces",
+            "output": f"float32 feature [b, {length}] and confidence [b]; compare by cosine",
+            **facts,
+        },
+    )
+    if stage == "gan":
+        paths.append(folder / "rotate.stablehlo")
+        write_artifact(
+            paths[1],
+            partial(dr_gan.rotate, config, variables),
+            [(("b", length), np.float32), (("b",), np.float32)],
+            description={
+                "input": f"float32 features [b, {length}], yaw [b] in degrees",
+                "output": f"uint8 [b, {size}, {size}, {channels}]",
+                **facts,
+            },
+        )
+    return paths

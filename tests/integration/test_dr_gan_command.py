@@ -1,0 +1,201 @@
+"""DR-GAN from data to report: all stages, going on, refusals, a user's pictures, artifacts."""
+
+import csv
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import dr_gan
+from experiments.configs.dr_gan import default
+from jaxgen.data import recognition_sets
+from jaxgen.tasks import dr_gan as task
+from jaxgen.tasks import dr_gan_data, dr_gan_predict, dr_gan_report, dr_gan_stages
+from jaxgen.tasks.dr_gan_schema import check_config
+from jaxgen.training import checkpoint
+from jaxgen.training.errors import ConfigError
+from jaxgen.training.export import read_artifact
+from jaxgen.training.logging import read_metrics
+from jaxgen.training.workdir import open_workdir
+
+
+def train(config, workdir: Path) -> Path:
+    check_config(config)
+    workdir = open_workdir(str(workdir), config, save_config=True)
+    dr_gan.train(config, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(config, workdir) of all stages on the embedded people, a few steps each."""
+    config = default.get_config("smoke")
+    return config, train(config, tmp_path_factory.mktemp("dr_gan"))
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory):
+    """A folder of two people with two pictures each, one grey and all of different sizes."""
+    root = tmp_path_factory.mktemp("gallery")
+    rng = np.random.default_rng(0)
+    for number, person in enumerate(("anna", "bert")):
+        (root / person).mkdir()
+        for picture in range(2):
+            side = 40 + 10 * picture + number
+            shape = (side, side) if number and picture else (side, side, 3)
+            image = Image.fromarray(rng.integers(0, 256, shape, np.uint8))
+            image.save(root / person / f"{picture}.png")
+    return root
+
+
+def test_run_measures_recogniser_and_dr_gan(trained):
+    _, workdir = trained
+    found = json.loads((workdir / "report" / "results.json").read_text())
+    for name in ("rank1", "rank1_yaw_0", "rank1_yaw_45", "rank1_images_2", "eer"):
+        assert 0 <= found[name] <= 100 and 0 <= found[f"{name}_recogniser"] <= 100
+    assert 0 <= found["rank1_degraded_images_2_equal"] <= 100
+    assert 0 <= found["pose_obedience"] <= 100
+    assert -1 <= found["identity_similarity"] <= 1 and found["split"] == "probe"
+    page = (workdir / "report" / "index.html").read_text()
+    assert "data:image/" in page and 'src="http' not in page
+    for stage in dr_gan_stages.STAGES:
+        assert read_metrics(workdir / stage / "metrics.jsonl")
+    assert (workdir / "report" / "rotations.png").stat().st_size > 1000
+
+
+def test_finished_run_is_left_alone(trained, caplog):
+    config, workdir = trained
+    before = sorted((workdir / "gan" / "checkpoints").iterdir())
+    dr_gan_stages.run_stages(config, workdir, dr_gan.open_devices(config), dr_gan_data.Sets(config))
+    assert sorted((workdir / "gan" / "checkpoints").iterdir()) == before
+    assert "nothing to train" in caplog.text
+
+
+def test_stopped_stage_goes_on_bit_for_bit(trained, tmp_path):
+    config, whole = trained
+    short = config.copy_and_resolve_references()
+    short.stages = "recogniser"
+    short.recogniser.train.steps = config.recogniser.train.steps
+    devices, sets = dr_gan.open_devices(config), dr_gan_data.Sets(config)
+
+    class Stop(Exception):
+        pass
+
+    saved = checkpoint.Checkpoints.save
+
+    def save_and_stop(self, step, *args):
+        saved(self, step, *args)
+        self.close()
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(checkpoint.Checkpoints, "save", save_and_stop)
+        dr_gan_stages.run_stages(short, tmp_path, devices, sets)
+    dr_gan_stages.run_stages(short, tmp_path, devices, sets)
+    people = dr_gan_stages.people_count(whole)
+    once, twice = (
+        dr_gan_stages.restore(config, folder, devices, "recogniser", people)
+        for folder in (whole, tmp_path)
+    )
+    assert once[1] == twice[1]
+    jax.tree.map(np.testing.assert_array_equal, once[0], twice[0])
+
+
+def test_warm_start_without_recogniser_is_refused(tmp_path):
+    config = default.get_config("smoke")
+    config.stages = "gan"
+    with pytest.raises(ConfigError, match="needs the stage 'recogniser'"):
+        dr_gan_stages.check_order(config, tmp_path)
+    config.gan.warm_start = "none"
+    dr_gan_stages.check_order(config, tmp_path)
+
+
+def test_sets_larger_than_any_person_are_refused(trained):
+    config = trained[0].copy_and_resolve_references()
+    config.gan.images = 99
+    with pytest.raises(ConfigError, match=r"config\.gan\.images=99"):
+        dr_gan_data.training_batches(config, "gan", dr_gan_data.Sets(config).open("train"))
+
+
+def test_people_of_training_are_no_test(trained):
+    config = trained[0].copy_and_resolve_references()
+    config.test.gallery = config.test.probe = "train"
+    with pytest.raises(ConfigError, match="people that training has not seen"):
+        dr_gan_report.open_test(config, dr_gan_data.Sets(config))
+
+
+def test_gallery_may_be_the_most_frontal_probes(trained):
+    config = trained[0].copy_and_resolve_references()
+    config.test.gallery = ""
+    gallery, probes = dr_gan_report.open_test(config, dr_gan_data.Sets(config))
+    assert sorted(gallery.identity) == list(range(len(probes.people)))
+    assert (gallery.yaw == 0).all() and not set(gallery.name) & set(probes.name)
+    assert isinstance(gallery, recognition_sets.Faces)
+
+
+def test_predict_identifies_ranks_and_turns_pictures(trained, gallery, tmp_path):
+    config, workdir = trained
+    broken = gallery / "bert" / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    output = dr_gan_predict.predict_files(
+        config,
+        workdir,
+        dr_gan.open_devices(config),
+        media=str(gallery),
+        gallery=str(gallery),
+        landmarks="",
+    )
+    broken.unlink()
+    rows = list(csv.DictReader((output / "predictions.csv").open()))
+    assert len(rows) == 4  # the broken one is named in the log and left out
+    assert sorted(int(row["quality_rank"]) for row in rows) == [1, 2, 3, 4]
+    best = min(rows, key=lambda row: int(row["quality_rank"]))
+    assert float(best["confidence"]) == max(float(row["confidence"]) for row in rows)
+    assert {row["person"] for row in rows} <= {"anna", "bert"}
+    assert {row["accepted"] for row in rows} <= {"yes", "no"}
+    assert all(row["turned"] == "yes" for row in rows)
+    assert len(list(output.glob("*_poses.png"))) == len(list(output.glob("*_frontal.png"))) == 4
+
+
+def test_faces_turned_too_far_are_not_redrawn(trained, gallery):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    config.pose.limit = 1e-6
+    output = dr_gan_predict.predict_files(
+        config,
+        workdir,
+        dr_gan.open_devices(config),
+        media=str(gallery / "anna"),
+        gallery="",
+        landmarks="",
+    )
+    rows = list(csv.DictReader((output / "predictions.csv").open()))
+    assert all(row["turned"].startswith("refused") and row["person"] == "" for row in rows)
+
+
+def test_predict_names_what_is_missing(trained, tmp_path):
+    config, workdir = trained
+    ask = dict(devices=dr_gan.open_devices(config), landmarks="")
+    with pytest.raises(ConfigError, match="name an image, or a folder"):
+        dr_gan_predict.predict_files(config, workdir, media="", gallery="", **ask)
+    with pytest.raises(ConfigError, match="train first"):
+        dr_gan_predict.predict_files(config, tmp_path, media="", gallery="", **ask)
+
+
+def test_artifacts_do_what_the_network_does(trained):
+    config, workdir = trained
+    devices = dr_gan.open_devices(config)
+    paths = dr_gan_predict.export(config, workdir, devices)
+    people = dr_gan_stages.people_count(workdir)
+    variables, _ = dr_gan_stages.restore(config, workdir, devices, "gan", people)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, config.data.size, config.data.size, 3), np.uint8)
+    feature, confidence = read_artifact(paths[0])(images)
+    wanted = task.encode(config, variables, images)
+    np.testing.assert_allclose(feature, wanted.feature, atol=1e-5)
+    np.testing.assert_allclose(confidence, wanted.confidence, atol=1e-5)
+    drawn = read_artifact(paths[1])(feature, np.zeros(3, np.float32))
+    assert drawn.shape == images.shape and drawn.dtype == np.uint8
