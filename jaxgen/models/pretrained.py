@@ -1,4 +1,4 @@
-"""ImageNet weights of VGG16 and DRN-C-26 from `.safetensors` files into Flax variables.
+"""ImageNet weights of VGG16, ResNet-50 and DRN-C-26 from `.safetensors` files into Flax variables.
 
 The files hold PyTorch state dicts: torchvision's or timm's names for VGG16, those of the authors
 for DRN. Layers that only classify ImageNet are left out. Needs the extra "pretrained".
@@ -75,6 +75,47 @@ def load_drn26(variables: Variables, path: str | Path) -> Variables:
         return ".".join(inside.get(part, part.replace("_", ".")) for part in module)
 
     return _load(variables, path, names=names, renamed={}, left_out=("fc",))
+
+
+def load_resnet50(variables: Variables, path: str | Path, *, inside: str) -> Variables:
+    """Puts ImageNet weights and running statistics into a trunk `ResNet50`.
+
+    Args:
+        variables: of a network that holds the trunk; everything else keeps its values.
+        path: `.safetensors` file with the names of torchvision's or timm's `resnet50`.
+        inside: name of the trunk in that network.
+
+    Returns:
+        New variables of the same structure.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another kind of file, or its names or shapes do not fit.
+    """
+    renamed = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
+
+    def names(module):
+        if module[0] != inside:
+            return None
+        return ".".join(renamed.get(part, part.replace("_", ".")) for part in module[1:])
+
+    return _load(variables, path, names=names, renamed={}, left_out=("fc",))
+
+
+def load_vgg16_trunk(variables: Variables, path: str | Path, *, inside: str) -> Variables:
+    """Puts ImageNet weights into a trunk `Vgg16Maps`; arguments as in `load_resnet50`.
+
+    The file has the names of torchvision's or timm's `vgg16`.
+    """
+    layers = dict(zip(_vgg_convolutions(), _torchvision_features(), strict=True))
+    classifier = ("classifier.0", "classifier.3", "classifier.6")
+    return _load(
+        variables,
+        path,
+        names=lambda module: layers[module[1]] if module[0] == inside else None,
+        renamed={},
+        left_out=(*classifier, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
+    )
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
