@@ -1,6 +1,6 @@
 """Measures detections of whole sets: average precision, by the size of the faces too."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +9,7 @@ from jax.experimental import multihost_utils
 
 from jaxgen.metrics import detection
 from jaxgen.tasks.detection_inference import Found, detect_pictures
+from jaxgen.training.errors import ConfigError
 
 
 class GroundTruth(NamedTuple):
@@ -50,13 +51,57 @@ def as_predictions(found: Sequence[Found]) -> list[np.ndarray]:
     return [np.concatenate([each.boxes, each.scores[:, None]], 1) for each in found]
 
 
-def detection_numbers(predictions: Sequence[np.ndarray], truth: GroundTruth) -> dict[str, float]:
-    """Headline figures in percent: ap, ap_all_images and ap_height_*."""
+def detection_numbers(
+    predictions: Sequence[np.ndarray], truth: GroundTruth, levels: Mapping[str, GroundTruth]
+) -> dict[str, float]:
+    """Figures in percent.
+
+    Args:
+        predictions: [N, 5] for each scene.
+        truth: of the same scenes.
+        levels: of `read_levels`.
+
+    Returns:
+        ap, ap_all_images, ap_height_*, tpr_100_false_positives, and ap_LEVEL of every level.
+    """
+    faces = truth.boxes, truth.counted
+    roc = detection.roc(predictions, *faces)
     return {
-        "ap": detection.wider_average_precision(predictions, truth.boxes, truth.counted),
-        "ap_all_images": detection.average_precision(predictions, truth.boxes, truth.counted),
-        **detection.average_precision_by_height(predictions, truth.boxes, truth.counted),
+        "ap": detection.wider_average_precision(predictions, *faces),
+        **{
+            f"ap_{name}": detection.wider_average_precision(predictions, of.boxes, of.counted)
+            for name, of in levels.items()
+        },
+        "ap_all_images": detection.average_precision(predictions, *faces),
+        **detection.average_precision_by_height(predictions, *faces),
+        "tpr_100_false_positives": detection.rate_at(roc, 100),
     }
+
+
+def read_levels(config, names: Sequence[str]) -> dict[str, GroundTruth]:
+    """The official levels of WIDER FACE for scenes of these names; {} where none are given.
+
+    Raises:
+        ConfigError: a scene is not in the lists.
+    """
+    if not config.test.levels:
+        return {}
+    from jaxgen.data import wider_levels
+
+    levels = {}
+    for level, faces in wider_levels.read_levels(config.test.levels).items():
+        missing = [name for name in names if name not in faces]
+        if missing:
+            raise ConfigError(
+                f"config.test.levels={config.test.levels!r}: the level {level!r} lacks "
+                f"{len(missing)} of the {len(names)} test pictures, such as {missing[0]!r}. The "
+                'levels are those of the split "val" of WIDER FACE.'
+            )
+        chosen = [faces[name] for name in names]
+        levels[level] = GroundTruth(
+            list(names), [each.boxes for each in chosen], [each.counted for each in chosen]
+        )
+    return levels
 
 
 def _from_all(found, count, max_boxes):

@@ -72,7 +72,7 @@ def _train_detector(config, workdir, devices):
         variables = local_copy(state.network.ema)
         found = tiny_faces_evaluation.detect_scenes(config, partial(detect, variables), held_out)
         predictions = tiny_faces_evaluation.as_predictions(found)
-        numbers = tiny_faces_evaluation.detection_numbers(predictions, truth)
+        numbers = tiny_faces_evaluation.detection_numbers(predictions, truth, {})
         numbers = {name: value for name, value in numbers.items() if value == value}
         return numbers | {"criterion": 100 - numbers.get("ap_all_images", 0.0)}
 
