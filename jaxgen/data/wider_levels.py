@@ -35,14 +35,14 @@ def read_level(path: Path) -> dict[str, LevelFaces]:
     """The faces of one level by image."""
     from scipy.io import loadmat
 
-    try:
-        stored = loadmat(path)
-        events, files, boxes, counted = (stored[key] for key in _KEYS)
-    except FileNotFoundError:
+    if not path.is_file():
         raise ValueError(
             f"{path}: no such file. config.test.levels names the folder of WIDER FACE's "
             "wider_easy_val.mat, wider_medium_val.mat and wider_hard_val.mat"
-        ) from None
+        )
+    try:
+        stored = loadmat(path)
+        events, files, boxes, counted = (stored[key] for key in _KEYS)
     except (KeyError, NotImplementedError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a level of WIDER FACE's evaluation ({error})") from error
     found = {}

@@ -84,8 +84,9 @@ def test_ignored_faces_are_neither():
 
 def test_every_face_is_learned_and_padding_never():
     rng = np.random.default_rng(0)
+    apart = np.array([[0, 3], [10, 14], [21, 20]])
     for _ in range(20):
-        low = rng.uniform(0, 2, (3, 2)) + [[0, 3], [10, 14], [21, 20]]  # apart from each other
+        low = apart + rng.uniform(0, 2, (3, 2))
         boxes = np.concatenate([low, low + rng.uniform(3, 8, (3, 2))], 1)
         found = match(*faces_of(*boxes))
         chosen = np.asarray(found.face)[np.asarray(found.positive)]
