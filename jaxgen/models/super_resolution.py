@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen.models.convolution import Conv, conv_doubling, normal_002
-from jaxgen.models.interpolation import along_axes, half_pixel_matrix
+from jaxgen.models.interpolation import along_axes, bicubic_matrix
 from jaxgen.models.layers import Norm, add_bias, he_uniform, leaky_relu, normalize
 
 SCALE = 4  # high resolution over low resolution
@@ -53,7 +53,7 @@ class Generator(nn.Module):
             kernels start as suits rectifiers instead of at N(0, 0.02).
         extra_conv: the convolution between the residual blocks and the enlargement.
         coarse_image: "tanh", or "normed" as released.
-        global_skip: both networks only add to an image: to the bilinearly enlarged one, to the
+        global_skip: both networks only add to an image: to the bicubically enlarged one, to the
             first one. Not in the paper. Images may then leave [-1, 1].
         dtype: of the computation; parameters and images stay float32.
     """
@@ -103,7 +103,7 @@ class Generator(nn.Module):
         )
         coarse = upsampler(images, train=train).astype(jnp.float32)
         if self.global_skip:
-            coarse += bilinear(images)
+            coarse += enlarge(images)
         elif not normed:
             coarse = jnp.tanh(coarse)
         if not self.refine:
@@ -267,7 +267,7 @@ def first_kernels(norm: Norm) -> nn.initializers.Initializer:
     return normal_002 if norm == "batch" else he_uniform
 
 
-def bilinear(images: chex.Array) -> chex.Array:
-    """Four times as large, pixels as areas. [B, h, w, C] -> [B, 4 h, 4 w, C]."""
+def enlarge(images: chex.Array) -> chex.Array:
+    """Four times as large, bicubically, without any network. [B, h, w, C] -> [B, 4 h, 4 w, C]."""
     h, w = images.shape[1:3]
-    return along_axes(images, half_pixel_matrix(h, SCALE * h), half_pixel_matrix(w, SCALE * w))
+    return along_axes(images, bicubic_matrix(h, SCALE * h), bicubic_matrix(w, SCALE * w))

@@ -31,8 +31,7 @@ from jax import lax
 from jaxgen import losses
 from jaxgen.kernels import boxes
 from jaxgen.models.face_discriminator import FaceDiscriminator, Judgement
-from jaxgen.models.interpolation import along_axes, bicubic_matrix
-from jaxgen.models.super_resolution import SCALE, Generator, SuperResolved
+from jaxgen.models.super_resolution import SCALE, Generator, SuperResolved, enlarge
 from jaxgen.training.errors import CheckpointMismatch
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
@@ -203,12 +202,6 @@ def averaged(state: State) -> Variables:
 
 
 # ---------------------------------------------------------------- from crops to judgements
-
-
-def upsample_bicubic(low: jax.Array) -> jax.Array:
-    """Enlarges four times without any network. [B, l, l, 3] -> [B, 4 l, 4 l, 3] float32."""
-    rows, columns = (bicubic_matrix(n, SCALE * n) for n in low.shape[1:3])
-    return along_axes(low, rows, columns)
 
 
 def generate(config, player: Player, params: Any, low: jax.Array) -> tuple[SuperResolved, Any]:
@@ -426,7 +419,7 @@ def super_resolve(config, variables: Variables, low: jax.Array) -> SuperResolved
     """
     low = scale(low)
     if variables.generator is None:
-        return SuperResolved(upsample_bicubic(low), None)
+        return SuperResolved(enlarge(low), None)
     return generator_net(config).apply(variables.generator, low, train=False)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jaxgen.models.super_resolution import enlarge
 from jaxgen.tasks.tiny_faces import (
     State,
     arrange,
@@ -20,7 +21,6 @@ from jaxgen.tasks.tiny_faces import (
     new_generator,
     new_state,
     pixel_loss,
-    upsample_bicubic,
 )
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import ema_decay_at, update
@@ -76,7 +76,7 @@ def discriminator_step(config, state: State, batch: Any) -> tuple[State, dict[st
     key = jax.random.fold_in(state.key, state.step)
     key_arrange, *keys = jax.random.split(key, 3)
     crops = arrange(config, key_arrange, batch)
-    fake = upsample_bicubic(crops.low)
+    fake = enlarge(crops.low)
 
     def loss_of(params):
         return discriminator_loss(
