@@ -22,7 +22,6 @@ and channels in that range: the weights of the other terms mean nothing without 
 from typing import Any, NamedTuple
 
 import chex
-import flax
 import jax
 import jax.numpy as jnp
 import optax
@@ -30,31 +29,24 @@ from jax import lax
 
 from jaxgen import losses
 from jaxgen.kernels import boxes
-from jaxgen.models.face_discriminator import FaceDiscriminator, Judgement
-from jaxgen.models.super_resolution import SCALE, Generator, SuperResolved, enlarge
-from jaxgen.training.errors import CheckpointMismatch
-from jaxgen.training.optimiser import make_optimiser
-from jaxgen.training.state import Player, ema_decay_at, new_player, update
+from jaxgen.kernels.heatmap import masked_mean
+from jaxgen.kernels.pixels import scale, unscale
+from jaxgen.models.super_resolution import SuperResolved
+from jaxgen.tasks.tiny_faces_players import (
+    REAL,
+    SUPER_RESOLVED,
+    State,
+    Variables,
+    classify,
+    generate,
+    init_state,
+    judge,
+    optimisers,
+    super_resolve,
+)
+from jaxgen.training.state import Player, ema_decay_at, update
 
-# The discriminator keeps statistics of batch normalisation for each, because they differ.
-REAL, SUPER_RESOLVED = "real", "super_resolved"
-
-
-@flax.struct.dataclass
-class State:
-    """All that a training step reads and writes. A warm start has one of the two players."""
-
-    step: jax.Array  # [] int32, steps done
-    key: jax.Array  # typed PRNG key; step i uses fold_in(key, i)
-    generator: Player | None
-    discriminator: Player | None  # batch_stats {"real", "super_resolved"}
-
-
-class Variables(NamedTuple):
-    """Trained networks to use."""
-
-    generator: Any  # {"params", "batch_stats"}; None: crops are enlarged bicubically instead
-    discriminator: Any  # the same
+__all__ = ["State", "Variables", "eval_step", "init_state", "predict", "rescore", "train_step"]
 
 
 class Rescored(NamedTuple):
@@ -76,161 +68,7 @@ class Crops(NamedTuple):
     offsets: jax.Array  # [B, 4] float32
 
 
-# ------------------------------------------------------------------------------- networks
-
-
-def generator_net(config) -> Generator:
-    """The up-sampling and refinement networks of a config."""
-    settings = config.generator
-    return Generator(
-        width=settings.width,
-        blocks=settings.blocks,
-        refine=settings.refine,
-        first_kernel=settings.first_kernel,
-        coarse_kernel=settings.coarse_kernel,
-        refined_kernel=settings.refined_kernel,
-        norm=settings.norm,
-        extra_conv=settings.extra_conv,
-        coarse_image=settings.coarse_image,
-        global_skip=settings.global_skip,
-    )
-
-
-def discriminator_net(config) -> FaceDiscriminator:
-    """The discriminator of a config; it has a box head where boxes are learned."""
-    settings = config.discriminator
-    return FaceDiscriminator(
-        trunk=settings.trunk,
-        features=settings.features,
-        stages=settings.stages,
-        norm=settings.norm,
-        dropout=settings.dropout,
-        head_std=settings.head_std,
-        box_head=config.gan.weights.box > 0,
-    )
-
-
-def scale(images: jax.Array) -> jax.Array:
-    """uint8 -> float32 in [-1, 1]."""
-    chex.assert_type(images, jnp.uint8)
-    return images.astype(jnp.float32) / 127.5 - 1
-
-
-def unscale(images: jax.Array) -> jax.Array:
-    """Inverse of `scale`, rounded to uint8."""
-    return jnp.round((jnp.clip(images, -1, 1) + 1) * 127.5).astype(jnp.uint8)
-
-
-def new_state(key: jax.Array, *, generator=None, discriminator=None) -> State:
-    """A state at step 0 of the players that are given."""
-    return State(jnp.zeros((), jnp.int32), jax.random.fold_in(key, 2), generator, discriminator)
-
-
-def new_generator(config, key: jax.Array, optimiser) -> Player:
-    """A generator with fresh parameters."""
-    side = config.crops.high // SCALE
-    low = jnp.zeros((1, side, side, 3))
-    variables = generator_net(config).init(jax.random.fold_in(key, 0), low, train=False)
-    return new_player(variables, optimiser, ema=True)
-
-
-def new_discriminator(config, key: jax.Array, optimiser, trunk: Any = None) -> Player:
-    """A discriminator with fresh parameters, but for those of a trained `trunk`."""
-    image = jnp.zeros((1, config.crops.high, config.crops.high, 3))
-    net = discriminator_net(config)
-    variables = net.init(jax.random.fold_in(key, 1), image, train=False)
-    params, stats = dict(variables["params"]), variables.get("batch_stats", {})
-    if trunk is not None:
-        params["trunk"] = trunk
-    both = {REAL: stats, SUPER_RESOLVED: jax.tree.map(jnp.copy, stats)}
-    return new_player({"params": params, "batch_stats": both}, optimiser, ema=True)
-
-
-def init_state(config, key: jax.Array, batch_spec: Any = None) -> State:
-    """A state at step 0 with both players; `start_from` gives them trained parameters.
-
-    Args:
-        config: see experiments/configs/tiny_faces.
-        key: typed PRNG key; the run's randomness follows from it.
-        batch_spec: unused here: the shapes follow from the config.
-    """
-    del batch_spec
-    for_generator, for_discriminator = _optimisers(config)
-    return new_state(
-        key,
-        generator=new_generator(config, key, for_generator),
-        discriminator=new_discriminator(config, key, for_discriminator),
-    )
-
-
-def start_from(state: State, variables: Variables) -> State:
-    """The state with the networks of the warm starts.
-
-    Raises:
-        CheckpointMismatch: the networks differ in shape.
-    """
-
-    def replace(name, player, trained):
-        if trained is None:
-            return player
-        wanted, found = jax.tree.map(jnp.shape, (player.ema, trained))
-        if wanted != found:
-            raise CheckpointMismatch(
-                f"the {name} of the warm start differs from this config's: give both the same "
-                f"config.{name}, or another --workdir."
-            )
-        # Copies: the step donates the state, and no buffer may be donated twice.
-        return player.replace(**trained, ema=jax.tree.map(jnp.copy, trained))
-
-    return state.replace(
-        generator=replace("generator", state.generator, variables.generator),
-        discriminator=replace("discriminator", state.discriminator, variables.discriminator),
-    )
-
-
-def _optimisers(config):
-    steps = config.gan.train.steps
-    return (
-        make_optimiser(config.gan.optimiser, steps),
-        make_optimiser(config.gan.discriminator_optimiser, steps),
-    )
-
-
-def averaged(state: State) -> Variables:
-    """The moving averages of a state's networks: what to evaluate with."""
-    return Variables(*(p and p.ema for p in (state.generator, state.discriminator)))
-
-
 # ---------------------------------------------------------------- from crops to judgements
-
-
-def generate(config, player: Player, params: Any, low: jax.Array) -> tuple[SuperResolved, Any]:
-    """The generator in training: (both images, its new batch statistics)."""
-    variables = {"params": params, "batch_stats": player.batch_stats}
-    images, mutated = generator_net(config).apply(
-        variables, low, train=True, mutable=["batch_stats"]
-    )
-    return images, mutated.get("batch_stats", {})
-
-
-def judge(
-    config, player: Player, params: Any, images: jax.Array, kind: str, key: jax.Array
-) -> tuple[Judgement, Any]:
-    """The discriminator in training: (what it says, its new batch statistics of that kind).
-
-    Args:
-        config: of the run.
-        player: holds the statistics.
-        params: to differentiate.
-        images: [B, h, h, 3] float32, all real or all super-resolved.
-        kind: REAL or SUPER_RESOLVED: whose statistics to move.
-        key: for dropout.
-    """
-    variables = {"params": params, "batch_stats": player.batch_stats[kind]}
-    said, mutated = discriminator_net(config).apply(
-        variables, images, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
-    )
-    return said, mutated.get("batch_stats", {})
 
 
 def arrange(config, key: jax.Array, batch: Any) -> Crops:
@@ -281,12 +119,6 @@ def box_loss(offsets: jax.Array, wanted: jax.Array) -> jax.Array:
     return optax.huber_loss(offsets, wanted).sum(-1)
 
 
-def mean_of(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean over the rows that count, 0 if none does. [B], [B] bool -> []."""
-    chex.assert_equal_shape([values, mask])
-    return jnp.where(mask, values, 0).sum() / jnp.maximum(mask.sum(), 1)
-
-
 # ------------------------------------------------------------------------------ one step
 
 
@@ -309,25 +141,25 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     crops = arrange(config, key_arrange, batch)
     learns = crops.is_face | (config.gan.generator_batch == "all")
     critic = state.discriminator
-    for_generator, for_discriminator = _optimisers(config)
+    for_generator, for_discriminator = optimisers(config)
 
     def generator_loss(params):
         images, batch_stats = generate(config, state.generator, params, crops.low)
         # (1) Pixels, where the true ones are known.
-        terms = {"pixel": mean_of(pixel_loss(images, crops.high), crops.paired & learns)}
+        terms = {"pixel": masked_mean(pixel_loss(images, crops.high), crops.paired & learns)}
         if weights.adversarial or weights.classification or weights.box:
             said, _ = judge(
                 config, critic, critic.params, images.final, SUPER_RESOLVED, key_generator
             )
         # (2) The discriminator should take the image for a real one.
         if weights.adversarial:
-            terms["adversarial"] = mean_of(adversarial_loss(config, said.real), learns)
+            terms["adversarial"] = masked_mean(adversarial_loss(config, said.real), learns)
         # (3) It should see what the image shows: this gradient is the point of the paper.
         if weights.classification:
-            terms["classification"] = mean_of(class_loss(said.face, crops.is_face), learns)
+            terms["classification"] = masked_mean(class_loss(said.face, crops.is_face), learns)
         # (4) Optional: it should see where exactly the face is.
         if weights.box:
-            terms["box"] = mean_of(box_loss(said.offsets, crops.offsets), crops.is_face)
+            terms["box"] = masked_mean(box_loss(said.offsets, crops.offsets), crops.is_face)
         return sum(weights[name] * value for name, value in terms.items()), (
             terms,
             batch_stats,
@@ -385,7 +217,7 @@ def discriminator_loss(
 
     def both(real_values, fake_values, fake_mask=everything):
         real_mask = crops.paired & fake_mask
-        return (mean_of(real_values, real_mask) + mean_of(fake_values, fake_mask)) / 2
+        return (masked_mean(real_values, real_mask) + masked_mean(fake_values, fake_mask)) / 2
 
     is_face = crops.is_face
     terms = {
@@ -398,8 +230,8 @@ def discriminator_loss(
         errors = [box_loss(said.offsets, crops.offsets) for said in (on_real, on_fake)]
         terms["box"] = both(*errors, fake_mask=is_face)
     accuracies = {
-        "face_accuracy_real": mean_of((on_real.face > 0) == is_face, crops.paired),
-        "face_accuracy_super_resolved": mean_of((on_fake.face > 0) == is_face, everything),
+        "face_accuracy_real": masked_mean((on_real.face > 0) == is_face, crops.paired),
+        "face_accuracy_super_resolved": masked_mean((on_fake.face > 0) == is_face, everything),
         "game_accuracy": both(on_real.real > 0, on_fake.real < 0),
     }
     batch_stats = {REAL: stats_real, SUPER_RESOLVED: stats_fake}
@@ -407,27 +239,6 @@ def discriminator_loss(
 
 
 # ----------------------------------------------------------------------------- evaluation
-
-
-def super_resolve(config, variables: Variables, low: jax.Array) -> SuperResolved:
-    """Both images of low-resolution crops; bicubic ones without a generator.
-
-    Args:
-        config: static.
-        variables: the generator's are used.
-        low: uint8 [B, l, l, 3].
-    """
-    low = scale(low)
-    if variables.generator is None:
-        return SuperResolved(enlarge(low), None)
-    return generator_net(config).apply(variables.generator, low, train=False)
-
-
-def classify(config, variables: Variables, images: jax.Array, kind: str) -> Judgement:
-    """What the discriminator says of float images that are REAL or SUPER_RESOLVED."""
-    found = variables.discriminator
-    found = {"params": found["params"], "batch_stats": found["batch_stats"][kind]}
-    return discriminator_net(config).apply(found, images, train=False)
 
 
 def rescore(config, variables: Variables, low: jax.Array) -> Rescored:

@@ -16,8 +16,10 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from jaxgen.data import array_batches, face_pair_files
+from jaxgen.kernels.pixels import unscale
 from jaxgen.tasks import tiny_faces, tiny_faces_figures
-from jaxgen.tasks.tiny_faces import Variables
+from jaxgen.tasks import tiny_faces_players as players
+from jaxgen.tasks.tiny_faces_players import Variables
 
 HEIGHTS = (0, 8, 16, 32, np.inf)  # bounds of the sizes
 _VALIDATED = 384  # crops that are looked at while training
@@ -53,8 +55,8 @@ def compile_enlarge(config) -> Callable[[Variables, np.ndarray], list[np.ndarray
 
     @jax.jit
     def enlarge(variables, low):
-        images = tiny_faces.super_resolve(config, variables, low)
-        return [tiny_faces.unscale(image) for image in (images.coarse, images.final)]
+        images = players.super_resolve(config, variables, low)
+        return [unscale(image) for image in (images.coarse, images.final)]
 
     return lambda variables, low: jax.device_get(enlarge(local_copy(variables), low))
 

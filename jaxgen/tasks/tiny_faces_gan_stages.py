@@ -20,7 +20,8 @@ from jax.sharding import Mesh
 
 from jaxgen.data import face_pair_files, face_pairs
 from jaxgen.tasks import tiny_faces, tiny_faces_gan_evaluation, tiny_faces_warm_start
-from jaxgen.tasks.tiny_faces import Variables
+from jaxgen.tasks import tiny_faces_players as players
+from jaxgen.tasks.tiny_faces_players import Variables
 from jaxgen.training import checkpoint, mesh, stages
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.state import run_key
@@ -75,7 +76,7 @@ def train_generator(config, workdir: Path, devices: Mesh) -> None:
     init = mesh.compile_init(devices, partial(tiny_faces_warm_start.init_generator, config))
 
     def check(state):
-        numbers = validate(tiny_faces.averaged(state), workdir / "generator", int(state.step))
+        numbers = validate(players.averaged(state), workdir / "generator", int(state.step))
         return numbers | {"criterion": -numbers["psnr"]}
 
     stages.run(
@@ -102,7 +103,7 @@ def train_discriminator(config, workdir: Path, devices: Mesh) -> None:
     )
 
     def check(state):
-        numbers = validate(tiny_faces.averaged(state))
+        numbers = validate(players.averaged(state))
         return numbers | {"criterion": numbers["class_loss"]}
 
     stages.run(
@@ -135,7 +136,7 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
     init = mesh.compile_init(
-        devices, lambda key: tiny_faces.start_from(tiny_faces.init_state(config, key), start)
+        devices, lambda key: players.start_from(tiny_faces.init_state(config, key), start)
     )
     stages.run(
         workdir / "gan",
@@ -145,9 +146,7 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
         state=init(_key(config, "gan")),
         step=partial(tiny_faces.train_step, config),
         batches=_batches(config, workdir, config.gan.train, unpaired=config.crops.unpaired),
-        validate=lambda state: validate(
-            tiny_faces.averaged(state), workdir / "gan", int(state.step)
-        ),
+        validate=lambda state: validate(players.averaged(state), workdir / "gan", int(state.step)),
     )
 
 
@@ -185,7 +184,7 @@ def rescoring_variables(config, workdir: Path, devices: Mesh) -> tuple[Variables
     for stage in ("gan", "discriminator"):
         if is_done(workdir, stage):
             state, step = restore(config, workdir, devices, stage)
-            return tiny_faces.averaged(state), stage, step
+            return players.averaged(state), stage, step
     return None
 
 

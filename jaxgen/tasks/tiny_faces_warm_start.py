@@ -10,17 +10,15 @@ from typing import Any
 
 import jax
 
+from jaxgen.kernels.heatmap import masked_mean
 from jaxgen.models.super_resolution import enlarge
-from jaxgen.tasks.tiny_faces import (
+from jaxgen.tasks.tiny_faces import arrange, discriminator_loss, pixel_loss
+from jaxgen.tasks.tiny_faces_players import (
     State,
-    arrange,
-    discriminator_loss,
     generate,
-    mean_of,
     new_discriminator,
     new_generator,
     new_state,
-    pixel_loss,
 )
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import ema_decay_at, update
@@ -52,7 +50,7 @@ def generator_step(config, state: State, batch: Any) -> tuple[State, dict[str, j
 
     def generator_loss(params):
         images, batch_stats = generate(config, state.generator, params, crops.low)
-        return mean_of(pixel_loss(images, crops.high), crops.paired), batch_stats
+        return masked_mean(pixel_loss(images, crops.high), crops.paired), batch_stats
 
     (loss, batch_stats), grads = jax.value_and_grad(generator_loss, has_aux=True)(
         state.generator.params
