@@ -1,6 +1,6 @@
-"""ImageNet weights of VGG16, VGG19 and DRN-C-26 from `.safetensors` files into Flax variables.
+"""ImageNet weights of VGG16 and DRN-C-26 from `.safetensors` files into Flax variables.
 
-The files hold PyTorch state dicts: torchvision's or timm's names for VGG, those of the authors
+The files hold PyTorch state dicts: torchvision's or timm's names for VGG16, those of the authors
 for DRN. Layers that only classify ImageNet are left out. Needs the extra "pretrained".
 """
 
@@ -40,7 +40,7 @@ def load_vgg16(variables: Variables, path: str | Path) -> Variables:
         FileNotFoundError: there is no such file.
         ValueError: it is another kind of file, or its names or shapes do not fit.
     """
-    layers = _vgg_convolutions(STAGES)
+    layers = dict(zip(_vgg_convolutions(), _torchvision_features(), strict=True))
     layers |= {"fc6": "classifier.0", "fc7": "classifier.3"}
     renamed = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3"}  # timm
     return _load(
@@ -52,12 +52,13 @@ def load_vgg16(variables: Variables, path: str | Path) -> Variables:
     )
 
 
-def load_vgg19(variables: Variables, path: str | Path) -> Variables:
-    """Puts ImageNet weights into a `Vgg19Trunk`.
+def load_vgg19_trunk(variables: Variables, path: str | Path, *, inside: str) -> Variables:
+    """Puts ImageNet weights into a trunk `Vgg19Trunk`.
 
     Args:
-        variables: {"params"} of `Vgg19Trunk`.
+        variables: of a network that holds the trunk; everything else keeps its values.
         path: `.safetensors` file with the names of torchvision's or timm's `vgg19`.
+        inside: name of the trunk in that network.
 
     Returns:
         New variables of the same structure.
@@ -66,11 +67,15 @@ def load_vgg19(variables: Variables, path: str | Path) -> Variables:
         FileNotFoundError: there is no such file.
         ValueError: it is another kind of file, or its names or shapes do not fit.
     """
-    layers = _vgg_convolutions(STAGES_19)
-    dense = ("classifier.0", "classifier.3", "classifier.6")
-    dense += ("pre_logits.fc1", "pre_logits.fc2", "head.fc")  # timm
+    convolutions = _vgg_convolutions(STAGES_19)
+    layers = dict(zip(convolutions, _torchvision_features(STAGES_19), strict=True))
+    classifier = ("classifier.0", "classifier.3", "classifier.6")
     return _load(
-        variables, path, names=lambda module: layers[module[0]], renamed={}, left_out=dense
+        variables,
+        path,
+        names=lambda module: layers[module[1]] if module[0] == inside else None,
+        renamed={},
+        left_out=(*classifier, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
     )
 
 
@@ -178,11 +183,18 @@ def _to_flax(array, shape):
     return array.reshape(d, c, h, w).transpose(2, 3, 1, 0)
 
 
-def _vgg_convolutions(stages) -> dict[str, str]:
-    """Our name of each convolution -> its place in torchvision's list of layers."""
-    names, place = {}, 0
-    for stage, (_, convolutions) in enumerate(stages, 1):
-        for index in range(convolutions):
-            names[f"conv{stage}_{index + 1}"] = f"features.{place + 2 * index}"
-        place += 2 * convolutions + 1  # each has a rectifier; a pooling ends the stage
+def _vgg_convolutions(stages=STAGES):
+    return [
+        f"conv{stage}_{index}"
+        for stage, (_, convolutions) in enumerate(stages, 1)
+        for index in range(1, convolutions + 1)
+    ]
+
+
+def _torchvision_features(stages=STAGES):
+    """Places of the convolutions in torchvision's list of convolutions, rectifiers, poolings."""
+    names, place = [], 0
+    for _, convolutions in stages:
+        names += [f"features.{place + 2 * index}" for index in range(convolutions)]
+        place += 2 * convolutions + 1
     return names

@@ -192,11 +192,10 @@ def _pretrained_trunk(config):
     """Params of VGG19's trunk with the weights that the config names."""
     from jaxgen.models import pretrained
 
-    blank = jax.eval_shape(
-        partial(tiny_faces_warm_start.init_discriminator, config), run_key(0)
-    ).discriminator.params["trunk"]
-    found = pretrained.load_vgg19({"params": blank}, config.discriminator.pretrained)
-    return found["params"]
+    like = jax.eval_shape(partial(tiny_faces_warm_start.init_discriminator, config), run_key(0))
+    blank = {"params": {"trunk": like.discriminator.params["trunk"]}}
+    path = config.discriminator.pretrained
+    return pretrained.load_vgg19_trunk(blank, path, inside="trunk")["params"]["trunk"]
 
 
 def _batches(config, workdir, train, *, unpaired):
