@@ -12,7 +12,7 @@ import flax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.models.vgg import STAGES
+from jaxgen.models.vgg import STAGES, STAGES_19
 
 Variables = Mapping[str, Any]
 
@@ -49,6 +49,33 @@ def load_vgg16(variables: Variables, path: str | Path) -> Variables:
         names=lambda module: layers[module[1]] if module[0] == "vgg" else None,
         renamed=renamed,
         left_out=("classifier.6", "head.fc"),
+    )
+
+
+def load_vgg19_trunk(variables: Variables, path: str | Path, *, inside: str) -> Variables:
+    """Puts ImageNet weights into a trunk `Vgg19Trunk`.
+
+    Args:
+        variables: of a network that holds the trunk; everything else keeps its values.
+        path: `.safetensors` file with the names of torchvision's or timm's `vgg19`.
+        inside: name of the trunk in that network.
+
+    Returns:
+        New variables of the same structure.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another kind of file, or its names or shapes do not fit.
+    """
+    convolutions = _vgg_convolutions(STAGES_19)
+    layers = dict(zip(convolutions, _torchvision_features(STAGES_19), strict=True))
+    classifier = ("classifier.0", "classifier.3", "classifier.6")
+    return _load(
+        variables,
+        path,
+        names=lambda module: layers[module[1]] if module[0] == inside else None,
+        renamed={},
+        left_out=(*classifier, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
     )
 
 
@@ -197,18 +224,18 @@ def _to_flax(array, shape):
     return array.reshape(d, c, h, w).transpose(2, 3, 1, 0)
 
 
-def _vgg_convolutions():
+def _vgg_convolutions(stages=STAGES):
     return [
         f"conv{stage}_{index}"
-        for stage, (_, convolutions) in enumerate(STAGES, 1)
+        for stage, (_, convolutions) in enumerate(stages, 1)
         for index in range(1, convolutions + 1)
     ]
 
 
-def _torchvision_features():
+def _torchvision_features(stages=STAGES):
     """Places of the convolutions in torchvision's list of convolutions, rectifiers, poolings."""
     names, place = [], 0
-    for _, convolutions in STAGES:
+    for _, convolutions in stages:
         names += [f"features.{place + 2 * index}" for index in range(convolutions)]
         place += 2 * convolutions + 1
     return names
