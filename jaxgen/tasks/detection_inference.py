@@ -45,7 +45,7 @@ class Tile(NamedTuple):
 def compile_detector(config) -> Callable[[Any, np.ndarray], tiny_faces_detector.Detections]:
     """Compiles once: (variables, uint8 tiles [B, T, T, 3]) -> Detections as NumPy arrays.
 
-    B is config.detector.inference.batch_size, rounded up to the devices of this process. Every
+    B is config.detector.inference.tiles, rounded up to the devices of this process. Every
     process works for itself, on its own pictures.
     """
     devices = data_mesh(jax.local_devices())
@@ -75,7 +75,7 @@ def detect_pictures(
         (key, Found).
     """
     settings = config.detector.inference
-    size = settings.batch_size
+    size = settings.tiles
     parts: list[Found] = []
     for batch in _batches(_tiles_of_all(config, pictures), size):
         images = np.stack([tile.image for _, tile, _ in batch])

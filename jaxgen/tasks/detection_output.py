@@ -3,6 +3,7 @@
     OUTPUT/predictions.csv     one row a face: name,frame,timestamp,face,x0,y0,x1,y1 and scores
     OUTPUT/predictions.json    {"about": {...}, "pictures": [{"name", "frame", "faces": [...]}]}
     OUTPUT/pictures/           one annotated picture a frame, NAME.jpg or VIDEO/000017.jpg
+    OUTPUT/crops/NAME/007.png  face 7 of a picture: as it is, and super-resolved
 
 Coordinates are pixels of the ORIGINAL picture, upright, edge to edge, (0, 0) the centre of the top
 left pixel. The column `score` is what faces are sorted by; others say how it came about, and are
@@ -33,9 +34,11 @@ class FacePrediction(NamedTuple):
     """One face."""
 
     box: np.ndarray  # [4] pixels of the picture
-    score: float  # the one to sort by, in [0, 1]
+    score: float | None  # the one to sort by, in [0, 1]; None where nothing has scored the face
     detector_score: float | None  # of the detector; None where boxes came without
     gan_score: float | None = None  # of the discriminator on the super-resolved face
+    low: np.ndarray | None = None  # uint8 [l, l, 3], the face as it is
+    enlarged: np.ndarray | None = None  # uint8 [4 l, 4 l, 3], super-resolved
 
 
 class DetectionWriter:
@@ -84,6 +87,7 @@ class DetectionWriter:
             file.flush()
         self.faces += len(faces)
         self._write_picture(frame, faces)
+        self._write_crops(frame, faces)
 
     def close(self) -> None:
         """Closes the files and turns predictions.jsonl into predictions.json."""
@@ -118,10 +122,26 @@ class DetectionWriter:
 
         path = self._directory / "pictures" / picture_name(frame)
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn = [face for face in faces if face.score >= self._least_drawn]
+        drawn = [face for face in faces if self._is_sure(face)]
         boxes = np.array([face.box for face in drawn]).reshape(-1, 4)
-        picture = draw_boxes(frame.image, boxes, [face.score for face in drawn])
-        Image.fromarray(picture).save(path, quality=90)
+        scores = [1.0 if face.score is None else face.score for face in drawn]
+        Image.fromarray(draw_boxes(frame.image, boxes, scores)).save(path, quality=90)
+
+    def _write_crops(self, frame: Frame, faces: Sequence[FacePrediction]) -> None:
+        from PIL import Image
+
+        folder = self._directory / "crops" / picture_name(frame)
+        for number, face in enumerate(faces):
+            if face.enlarged is None or not self._is_sure(face):
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            size = face.enlarged.shape[1::-1]
+            before = Image.fromarray(face.low).resize(size, Image.Resampling.NEAREST)
+            pair = np.concatenate([np.asarray(before), face.enlarged], 1)
+            Image.fromarray(pair).save(folder / f"{number:03d}.png")
+
+    def _is_sure(self, face: FacePrediction) -> bool:
+        return face.score is None or face.score >= self._least_drawn
 
 
 def picture_name(frame: Frame) -> str:

@@ -12,7 +12,6 @@ Contract: images arrive as uint8 [B, H, W, 3], sides multiples of 32. A training
 
 from typing import Any, NamedTuple
 
-import chex
 import flax
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ import optax
 
 from jaxgen.kernels import anchors as anchor_kernels
 from jaxgen.kernels import boxes as box_kernels
+from jaxgen.kernels.pixels import scale
 from jaxgen.models.face_detection import FaceDetector, RawDetections, detector_anchors
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
@@ -70,12 +70,6 @@ def anchors_of(config, shape: tuple[int, int]) -> jax.Array:
             shape, strides=settings.strides, sizes=settings.sizes, aspect=settings.aspect
         )
     )
-
-
-def scale(images: jax.Array) -> jax.Array:
-    """uint8 -> float32 in [-1, 1]."""
-    chex.assert_type(images, jnp.uint8)
-    return images.astype(jnp.float32) / 127.5 - 1
 
 
 def init_state(config, key: jax.Array) -> State:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,7 +10,12 @@ from jax.sharding import Mesh
 
 from jaxgen.data.face_boxes import FaceBoxes, read_face_boxes
 from jaxgen.data.media import Frame, find_media, is_video, read_frames
-from jaxgen.tasks import detection_inference, tiny_faces_detector, tiny_faces_stages
+from jaxgen.tasks import (
+    detection_inference,
+    tiny_faces_detector,
+    tiny_faces_methods,
+    tiny_faces_stages,
+)
 from jaxgen.tasks.detection_inference import Found
 from jaxgen.tasks.detection_output import DetectionWriter, FacePrediction
 from jaxgen.training.config import config_hash
@@ -60,25 +64,25 @@ def predict_media(
         found = given_faces(frames, face_boxes)
     else:
         found = detected_faces(config, workdir, devices, frames)
+    opinions = tiny_faces_methods.second_opinions(config, workdir, devices)
+    method = list(opinions)[-1] if opinions else "detector"
     about = {
         "model": f"tiny faces trained on {config.data.name}",
         "boxes": boxes or "of the run's detector",
+        "method": method,
         "config_hash": config_hash(config),
         "skipped_files": skipped,
     }
     with DetectionWriter(output, about=about, least_drawn=LEAST_DRAWN) as writer:
         for frame, faces in found:
-            writer.write(frame, [_prediction(*face) for face in zip(*faces, strict=True)])
+            writer.write(frame, _predictions(frame, faces, opinions.get(method)))
         print(f"{writer.faces} faces, {len(skipped)} unreadable files: {output}")
     return writer.faces
 
 
 def detected_faces(config, workdir: Path, devices: Mesh, frames: Iterable[Frame]):
     """(frame, Found) of every frame, by the run's detector; a few frames are in memory."""
-    variables, _ = tiny_faces_stages.restore_detector(config, workdir, devices)
-    detect = partial(
-        detection_inference.compile_detector(config), tiny_faces_stages.local_copy(variables)
-    )
+    detect, _ = tiny_faces_stages.trained_detector(config, workdir, devices)
     pictures = ((frame, frame.image) for frame in frames)
     return detection_inference.detect_pictures(config, detect, pictures)
 
@@ -141,6 +145,20 @@ def _export_detector(config, workdir, devices, folder) -> Path:
     return path
 
 
-def _prediction(box, score) -> FacePrediction:
-    known = None if np.isnan(score) else float(score)
-    return FacePrediction(box, 1.0 if known is None else known, known)
+def _predictions(frame: Frame, found: Found, look_again) -> list[FacePrediction]:
+    """The faces of a frame with all their scores, best first."""
+    if look_again is None:
+        rows = zip(found.boxes, *(map(_known, (found.scores, found.scores))), strict=True)
+        return [FacePrediction(*row) for row in rows]
+    opinion = look_again(frame.image, found, keep_images=True)
+    scores = (opinion.scores, found.scores, opinion.face_probability)
+    rows = zip(opinion.boxes, *map(_known, scores), strict=True)
+    faces = [
+        FacePrediction(*row, low=opinion.low.get(n), enlarged=opinion.super_resolved.get(n))
+        for n, row in enumerate(rows)
+    ]
+    return sorted(faces, key=lambda face: -1.0 if face.score is None else face.score, reverse=True)
+
+
+def _known(scores: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(score) else float(score) for score in scores]

@@ -1,6 +1,5 @@
 """The report of a tiny-faces run: what every method finds on the test pictures."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,9 @@ from jax.sharding import Mesh
 from jaxgen.metrics import detection
 from jaxgen.tasks import (
     detection_figures,
-    detection_inference,
     tiny_faces_data,
     tiny_faces_evaluation,
+    tiny_faces_methods,
     tiny_faces_stages,
 )
 from jaxgen.training.figures import training_curves
@@ -36,12 +35,11 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
     """
     scenes = tiny_faces_data.open_test(config)
     truth = tiny_faces_evaluation.ground_truth(scenes)
-    variables, step = tiny_faces_stages.restore_detector(config, workdir, devices)
-    detect = detection_inference.compile_detector(config)
-    found = tiny_faces_evaluation.detect_scenes(
-        config, partial(detect, tiny_faces_stages.local_copy(variables)), scenes
-    )
+    detect, step = tiny_faces_stages.trained_detector(config, workdir, devices)
+    found = tiny_faces_evaluation.detect_scenes(config, detect, scenes)
     methods = {"detector": tiny_faces_evaluation.as_predictions(found)}
+    for method, look_again in tiny_faces_methods.second_opinions(config, workdir, devices).items():
+        methods[method] = tiny_faces_methods.rescored(look_again, scenes, found)
     levels = tiny_faces_evaluation.read_levels(config, truth.names)
     numbers = {}
     for method, predictions in methods.items():

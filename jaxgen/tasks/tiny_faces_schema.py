@@ -1,5 +1,6 @@
 """What a tiny-faces config may hold; checked before JAX is even imported."""
 
+from jaxgen.tasks.tiny_faces_gan_schema import GAN_SCHEMA, check_gan
 from jaxgen.training.config import (
     TRAINING_SCHEMA,
     Schema,
@@ -14,8 +15,15 @@ from jaxgen.training.config import (
 )
 from jaxgen.training.errors import ConfigError
 
-# In the order in which they run.
-STAGES = ("detector",)
+# Stage -> the stages that it starts from, in the order in which they run.
+NEEDS = {
+    "detector": (),
+    "crops": ("detector",),
+    "generator": ("crops",),
+    "discriminator": ("crops",),
+    "gan": ("generator", "discriminator"),
+}
+STAGES = tuple(NEEDS)
 STRIDES = (4, 8, 16, 32)
 
 
@@ -100,11 +108,12 @@ SCHEMA: Schema = {
     "detector.inference.tile": integer(32),
     "detector.inference.overlap": integer(),
     "detector.inference.enlarge": number(0.1, 8),
-    "detector.inference.batch_size": integer(1),
+    "detector.inference.tiles": integer(1),
     "detector.inference.candidates": integer(1),
     "detector.inference.max_boxes": integer(1),
     "detector.inference.score_floor": number(0, 1),
     "detector.inference.nms_iou": number(0, 1),
+    **GAN_SCHEMA,
 }
 
 
@@ -112,6 +121,7 @@ def check_config(config) -> None:
     """Raises ConfigError naming the key that cannot work and the fix."""
     check(config, SCHEMA)
     stages_of(config)
+    check_gan(config)
     detector = config.detector
     for key in ("train.size", "inference.tile"):
         section, name = key.split(".")

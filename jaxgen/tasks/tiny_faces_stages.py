@@ -1,18 +1,23 @@
 """The stages of the tiny-faces system, each with its own folder: train, go on, or leave as it is.
 
     detector       proposals: learns to box faces in crops of whole scenes
+    crops          faces and mistakes of the detector, cut out of the training scenes
+    generator      its warm start, on pixels alone
+    discriminator  its warm start as a classifier
+    gan            both together
 
 WORKDIR/<stage> holds checkpoints, metrics.jsonl and TensorBoard events. A finished stage is not
-trained again.
+trained again. The last four are those of tiny_faces_gan_stages.py.
 """
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxgen.tasks import (
@@ -20,14 +25,18 @@ from jaxgen.tasks import (
     tiny_faces_data,
     tiny_faces_detector,
     tiny_faces_evaluation,
+    tiny_faces_gan_stages,
 )
-from jaxgen.tasks.tiny_faces_schema import STAGES, stages_of
-from jaxgen.training import checkpoint, loop, mesh
+from jaxgen.tasks.tiny_faces_gan_evaluation import local_copy
+from jaxgen.tasks.tiny_faces_gan_stages import BEST
+from jaxgen.tasks.tiny_faces_schema import NEEDS, STAGES, stages_of
+from jaxgen.training import checkpoint, mesh, stages
+from jaxgen.training.errors import ConfigError
 from jaxgen.training.state import run_key
 
-# Lowest is best.
-BEST = "validation/criterion"
 _log = logging.getLogger(__name__)
+
+Detect = Callable[[np.ndarray], tiny_faces_detector.Detections]
 
 
 def run_stages(config, workdir: Path, devices: Mesh) -> None:
@@ -36,15 +45,36 @@ def run_stages(config, workdir: Path, devices: Mesh) -> None:
     Raises:
         ConfigError: a stage needs another one that has not been run.
     """
+    check_order(config, workdir)
+    train = {
+        "detector": _train_detector,
+        "crops": _cut_crops,
+        "generator": tiny_faces_gan_stages.train_generator,
+        "discriminator": tiny_faces_gan_stages.train_discriminator,
+        "gan": tiny_faces_gan_stages.train_gan,
+    }
     for stage in stages_of(config):
         _log.info("stage %s", stage)
-        _train_detector(config, workdir, devices)
+        train[stage](config, workdir, devices)
+
+
+def check_order(config, workdir: Path) -> None:
+    """Raises ConfigError where a stage needs another that is neither asked for nor done."""
+    asked = stages_of(config)
+    for stage in asked:
+        for before in NEEDS[stage]:
+            if before not in asked and not is_done(workdir, before):
+                raise ConfigError(
+                    f"stage {stage!r} of config.stages needs {before!r}, which is not in "
+                    f"{workdir / before}: add {before!r} to config.stages."
+                )
 
 
 def is_done(workdir: Path, stage: str) -> bool:
-    """Whether a stage has left a checkpoint."""
-    folder = workdir / stage / "checkpoints"
-    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+    """Whether a stage is finished, or has left a checkpoint."""
+    if stage == "detector":
+        return stages.is_done(workdir / "detector")
+    return tiny_faces_gan_stages.is_done(workdir, stage)
 
 
 def restore_detector(config, workdir: Path, devices: Mesh) -> tuple[Any, int]:
@@ -57,6 +87,16 @@ def restore_detector(config, workdir: Path, devices: Mesh) -> tuple[Any, int]:
         which="best",
     )
     return state.network.ema, step
+
+
+def trained_detector(config, workdir: Path, devices: Mesh) -> tuple[Detect, int]:
+    """The detector of a run, compiled: uint8 tiles -> Detections, and its step.
+
+    Raises:
+        CheckpointMismatch: it has not been trained, or is another network.
+    """
+    variables, step = restore_detector(config, workdir, devices)
+    return partial(detection_inference.compile_detector(config), local_copy(variables)), step
 
 
 # -------------------------------------------------------------------------------- stages
@@ -73,28 +113,27 @@ def _train_detector(config, workdir, devices):
         found = tiny_faces_evaluation.detect_scenes(config, partial(detect, variables), held_out)
         predictions = tiny_faces_evaluation.as_predictions(found)
         numbers = tiny_faces_evaluation.detection_numbers(predictions, truth, {})
-        numbers = {name: value for name, value in numbers.items() if value == value}
+        numbers = {name: value for name, value in numbers.items() if np.isfinite(value)}
         return numbers | {"criterion": 100 - numbers.get("ap_all_images", 0.0)}
 
-    def init(key):
-        return tiny_faces_detector.init_state(config, key)
-
-    run(
+    stages.run(
         workdir / "detector",
         devices,
+        best_metric=BEST,
         settings=config.detector.train,
-        state=_initial_detector(config, mesh.compile_init(devices, init), config.seed),
+        state=_initial_detector(config, devices),
         step=partial(tiny_faces_detector.train_step, config),
         batches=tiny_faces_data.training_batches(config, train),
         validate=validate,
     )
 
 
-def _initial_detector(config, init, seed):
+def _initial_detector(config, devices):
     """A detector at step 0, its trunk from ImageNet if the config names weights."""
     from jaxgen.models import pretrained
 
-    state = init(stage_key(seed, "detector"))
+    init = mesh.compile_init(devices, partial(tiny_faces_detector.init_state, config))
+    state = init(jax.random.fold_in(run_key(config.seed), STAGES.index("detector")))
     path = config.detector.model.pretrained
     if not path:
         return state
@@ -103,29 +142,13 @@ def _initial_detector(config, init, seed):
     return tiny_faces_detector.with_pretrained(state, variables)
 
 
-def run(folder: Path, devices: Mesh, *, settings, state, step, batches, validate) -> Any:
-    """One stage through the loop; returns its last state."""
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = checkpoint.Checkpoints(folder / "checkpoints", best_metric=BEST)
-    state = loop.train(
-        jax.tree.map(jnp.copy, state),  # no buffer twice: the step donates all of them
-        step=step,
-        batches=batches,
-        validate=validate,
-        mesh=devices,
-        checkpoints=checkpoints,
-        workdir=folder,
-        settings=settings,
-    )
-    checkpoints.close()
-    return state
+def _cut_crops(config, workdir, devices):
+    detect, step = trained_detector(config, workdir, devices)
 
+    def proposals(image):
+        ((_, found),) = detection_inference.detect_pictures(config, detect, [(None, image)])
+        return found.boxes, found.scores
 
-def stage_key(seed: int, stage: str) -> jax.Array:
-    """The key that all randomness of a stage follows from."""
-    return jax.random.fold_in(run_key(seed), STAGES.index(stage))
-
-
-def local_copy(variables: Any) -> Any:
-    """Variables that every device holds, as NumPy arrays of this process."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0).__array__(), variables)
+    scenes = {name: tiny_faces_data.open_split(config, name) for name in ("train", "validation")}
+    made_with = {"detector_step": step, "inference": config.detector.inference.to_dict()}
+    tiny_faces_gan_stages.cut_crops(config, workdir, scenes, proposals, made_with)

@@ -10,12 +10,15 @@ paper.py beside this file has the published networks and lengths.
 
 import ml_collections
 
+from experiments.configs.tiny_faces.gan_sections import gan_sections, shrink_gan
+
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """All keys of the system. Variants: "" (the main job), "smoke" (seconds, for tests)."""
     config = ml_collections.ConfigDict()
     config.seed = 0
-    config.stages = "detector"
+    # Of detector, crops, generator, discriminator, gan: see jaxgen/tasks/tiny_faces_stages.py.
+    config.stages = "detector,crops,generator,discriminator,gan"
 
     config.data = ml_collections.ConfigDict()
     config.data.name = "synthetic_crowds"
@@ -43,6 +46,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.augment.noise = 4.0  # grey levels
 
     config.detector = detector()
+    config.update(gan_sections())  # crops, generator, discriminator, gan
     if variant not in ("", "smoke"):
         raise ValueError(f"default.py knows the variants '' and 'smoke', not {variant!r}")
     return shrink(config) if variant == "smoke" else config
@@ -73,25 +77,25 @@ def detector() -> ml_collections.ConfigDict:
     section.loss.negative_iou = 0.3
     section.loss.least_anchors = 3  # that every face gets, if they overlap it at all
     section.train = ml_collections.ConfigDict()
-    section.train.steps = 700
+    section.train.steps = 400
     section.train.batch_size = 8
     section.train.size = 192  # pixels: side of the crops
     section.train.max_boxes = 64  # faces of a crop
     section.train.least_height = 4.0  # pixels: lower faces are neither face nor background
     section.train.ema_decay = 0.99
     section.train.log_every = 20
-    section.train.validate_every = 350
-    section.train.checkpoint_every = 350
+    section.train.validate_every = 200
+    section.train.checkpoint_every = 200
     section.train.tensorboard = True
     section.optimiser = optimiser(learning_rate=2e-3)
     section.inference = ml_collections.ConfigDict()
     section.inference.tile = 384  # pixels: pictures are seen in tiles of this side
     section.inference.overlap = 96  # pixels; larger faces are found in smaller pictures
     section.inference.enlarge = 1.0  # of the finest pass: 2.0 finds the tiniest, four times slower
-    section.inference.batch_size = 2  # tiles
+    section.inference.tiles = 1  # at a time, rounded up to the devices of a process
     section.inference.candidates = 1000  # boxes of a tile before repeats are suppressed
     section.inference.max_boxes = 300  # of a tile, and of a picture
-    section.inference.score_floor = 0.02
+    section.inference.score_floor = 0.05
     section.inference.nms_iou = 0.35
     return section
 
@@ -119,5 +123,6 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.detector.train.update(
         steps=4, batch_size=8, size=64, log_every=1, validate_every=2, checkpoint_every=2
     )
-    config.detector.inference.update(tile=128, overlap=32, batch_size=8, candidates=100)
+    config.detector.inference.update(tile=128, overlap=32, tiles=1, candidates=100)
+    shrink_gan(config)
     return config

@@ -30,7 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     detector = config.detector
     detector.train.update(size=256, max_boxes=200, steps=8000, validate_every=1000)
     detector.train.update(checkpoint_every=1000, log_every=50)
-    detector.inference.update(tile=640, overlap=128, batch_size=1, max_boxes=750)
+    detector.inference.update(tile=640, overlap=128, max_boxes=750)
     if variant == "part":
         detector.train.update(steps=1500, validate_every=500, checkpoint_every=500)
     return config
