@@ -139,7 +139,7 @@ def _pictures(config, workdir, devices, crops, by_height) -> list[Picture]:
             Picture(
                 "super_resolution",
                 strips_figure(config, variables, crops, shown),
-                "Held-out faces: best, median and worst by PSNR.",
+                "Held-out faces: those that gain most, middling and least over bicubic enlargement.",
             )
         )
     if by_height:
@@ -160,7 +160,9 @@ def _pictures(config, workdir, devices, crops, by_height) -> list[Picture]:
 
 
 def strips_figure(config, variables: Variables, crops: Any, candidates: np.ndarray):
-    """Strips of the best, median and worst of some crops.
+    """Strips of some crops: most, middling and least gain in PSNR over bicubic enlargement.
+
+    Of several crops of one face only the first is considered.
 
     Args:
         config: of the run.
@@ -168,14 +170,17 @@ def strips_figure(config, variables: Variables, crops: Any, candidates: np.ndarr
         crops: of `face_pair_files.open_split`.
         candidates: [M] rows to choose from.
     """
+    _, first = np.unique(np.asarray(crops["face_box"][candidates]), axis=0, return_index=True)
+    candidates = candidates[np.sort(first)]
     some = {name: np.asarray(crops[name][candidates]) for name in ("low", "image")}
-    only = variables._replace(discriminator=None)
-    psnr = evaluation.compile_evaluate(config)(only, some)["psnr_final"]
-    rows, titles = tiny_faces_figures.chosen_rows(psnr, np.arange(len(candidates)))
+    only, plain = variables._replace(discriminator=None), Variables(None, None)
+    evaluate = evaluation.compile_evaluate(config)
+    gain = evaluate(only, some)["psnr_final"] - evaluate(plain, some)["psnr_final"]
+    rows, titles = tiny_faces_figures.chosen_rows(gain, np.arange(len(candidates)))
     enlarge = evaluation.compile_enlarge(config)
     low = some["low"][rows]
     coarse, final = enlarge(only, low)
-    bicubic, _ = enlarge(Variables(None, None), low)
+    bicubic, _ = enlarge(plain, low)
     return tiny_faces_figures.strips(
         low, bicubic, coarse, final, some["image"][rows], row_titles=titles
     )
