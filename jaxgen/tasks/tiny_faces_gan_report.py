@@ -139,7 +139,7 @@ def _pictures(config, workdir, devices, crops, by_height) -> list[Picture]:
             Picture(
                 "super_resolution",
                 strips_figure(config, variables, crops, shown),
-                "Held-out faces: those that gain most, middling and least over bicubic enlargement.",
+                "Held-out faces that gain most, middling and least over bicubic enlargement.",
             )
         )
     if by_height:
