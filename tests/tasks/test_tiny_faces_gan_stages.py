@@ -81,6 +81,12 @@ def test_a_stage_needs_those_before_it(run, tmp_path):
     assert tiny_faces_gan_report.measure(config, tmp_path, devices).numbers == {}
 
 
+def test_batches_that_the_devices_cannot_share_are_refused(run):
+    config, workdir, _ = run
+    with pytest.raises(ConfigError, match="multiple of 16"):
+        tiny_faces_gan_stages.train_generator(config, workdir, mesh.data_mesh())
+
+
 def test_trained_networks_score_boxes_anew(run):
     config, workdir, devices = run
     variables, stage, step = tiny_faces_gan_stages.rescoring_variables(config, workdir, devices)

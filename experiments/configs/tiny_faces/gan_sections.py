@@ -105,4 +105,4 @@ def shrink_gan(config: ml_collections.ConfigDict) -> None:
     config.discriminator.update(features=4, stages=2)
     config.gan.fusion.batch_size = 8
     for section in (config.generator, config.discriminator, config.gan):
-        section.train = schedule(steps=4, batch_size=8, every=2)
+        section.train = schedule(steps=4, batch_size=16, every=2)
