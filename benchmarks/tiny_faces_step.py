@@ -24,7 +24,7 @@ from benchmarks.cycada_step import restrict
 
 FEATURES, STAGES = 16, 4  # of the discriminator
 # (batch, low, width, blocks): the networks of the default config, and those of the paper.
-SETTINGS = ((16, 16, 0.25, 4), (2, 32, 1.0, 8))
+SETTINGS = ((16, 16, 0.25, 3), (2, 32, 1.0, 8))
 STEPS = ("generator", "joint")
 
 

@@ -28,7 +28,7 @@ def gan_sections() -> ml_collections.ConfigDict:
     config.generator = ml_collections.ConfigDict(
         dict(
             width=0.25,  # of 64 and 256 channels
-            blocks=4,
+            blocks=3,
             refine=True,
             first_kernel=3,
             coarse_kernel=1,
@@ -38,7 +38,7 @@ def gan_sections() -> ml_collections.ConfigDict:
             coarse_image="tanh",
             global_skip=True,  # not in the paper: learns in minutes
             train=schedule(steps=600, batch_size=16, every=200),
-            optimiser=optimiser(1e-3, schedule="cosine"),
+            optimiser=optimiser(2e-3, schedule="cosine"),
         )
     )
     config.discriminator = ml_collections.ConfigDict(
