@@ -66,18 +66,18 @@ def plain_strips(low, bicubic, coarse, final, truth) -> np.ndarray:
     return np.concatenate(list(np.concatenate(columns, 2)))
 
 
-def chosen_rows(psnr: np.ndarray, candidates: np.ndarray, *, each: int = 2) -> tuple:
-    """Crops to show: best, median and worst by PSNR.
+def chosen_rows(value: np.ndarray, candidates: np.ndarray, *, each: int = 2) -> tuple:
+    """Crops to show: best, median and worst by some value.
 
     Args:
-        psnr: [N] dB.
+        value: [N], higher is better.
         candidates: [M] rows to choose from.
         each: crops of a kind.
 
     Returns:
         Rows, and a title for each.
     """
-    order = candidates[np.argsort(-psnr[candidates], kind="stable")]
+    order = candidates[np.argsort(-value[candidates], kind="stable")]
     each = min(each, max(1, len(order) // 3))
     middle = max(0, (len(order) - each) // 2)
     parts = {

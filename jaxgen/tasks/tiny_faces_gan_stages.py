@@ -86,7 +86,7 @@ def train_generator(config, workdir: Path, devices: Mesh) -> None:
         settings=config.generator.train,
         state=init(_key(config, "generator")),
         step=partial(tiny_faces_warm_start.generator_step, config),
-        batches=_batches(config, workdir, config.generator.train, unpaired=0.0),
+        batches=_batches(config, workdir, devices, "generator", unpaired=0.0),
         validate=check,
     )
 
@@ -113,9 +113,7 @@ def train_discriminator(config, workdir: Path, devices: Mesh) -> None:
         settings=config.discriminator.train,
         state=init(_key(config, "discriminator")),
         step=partial(tiny_faces_warm_start.discriminator_step, config),
-        batches=_batches(
-            config, workdir, config.discriminator.train, unpaired=config.crops.unpaired
-        ),
+        batches=_batches(config, workdir, devices, "discriminator", unpaired=config.crops.unpaired),
         validate=check,
     )
 
@@ -145,7 +143,7 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
         settings=config.gan.train,
         state=init(_key(config, "gan")),
         step=partial(tiny_faces.train_step, config),
-        batches=_batches(config, workdir, config.gan.train, unpaired=config.crops.unpaired),
+        batches=_batches(config, workdir, devices, "gan", unpaired=config.crops.unpaired),
         validate=lambda state: validate(players.averaged(state), workdir / "gan", int(state.step)),
     )
 
@@ -198,7 +196,13 @@ def _pretrained_trunk(config):
     return pretrained.load_vgg19_trunk(blank, path, inside="trunk")["params"]["trunk"]
 
 
-def _batches(config, workdir, train, *, unpaired):
+def _batches(config, workdir, devices, stage, *, unpaired):
+    train = config[stage].train
+    if train.batch_size % (2 * devices.size):
+        raise ConfigError(
+            f"config.{stage}.train.batch_size={train.batch_size}: half of it are faces, which "
+            f"{devices.size} devices share. Use a multiple of {2 * devices.size}."
+        )
     return face_pair_files.training_batches(
         face_pair_files.open_split(workdir / "crops" / "train"),
         batch_size=train.batch_size // jax.process_count(),

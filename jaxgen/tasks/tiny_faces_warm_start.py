@@ -36,7 +36,7 @@ def init_discriminator(config, key: jax.Array, trunk: Any = None) -> State:
     Args:
         config: of the run.
         key: typed PRNG key.
-        trunk: params of a trained trunk, such as `pretrained.load_vgg19_trunk` gives; None for new ones.
+        trunk: params of a trained trunk; None for new ones.
     """
     optimiser = _optimiser(config.discriminator)
     player = new_discriminator(config, key, optimiser, trunk)

@@ -28,7 +28,7 @@ def gan_sections() -> ml_collections.ConfigDict:
     config.generator = ml_collections.ConfigDict(
         dict(
             width=0.25,  # of 64 and 256 channels
-            blocks=4,
+            blocks=3,
             refine=True,
             first_kernel=3,
             coarse_kernel=1,
@@ -38,7 +38,7 @@ def gan_sections() -> ml_collections.ConfigDict:
             coarse_image="tanh",
             global_skip=True,  # not in the paper: learns in minutes
             train=schedule(steps=600, batch_size=16, every=200),
-            optimiser=optimiser(1e-3, schedule="cosine"),
+            optimiser=optimiser(2e-3, schedule="cosine"),
         )
     )
     config.discriminator = ml_collections.ConfigDict(
@@ -105,4 +105,4 @@ def shrink_gan(config: ml_collections.ConfigDict) -> None:
     config.discriminator.update(features=4, stages=2)
     config.gan.fusion.batch_size = 8
     for section in (config.generator, config.discriminator, config.gan):
-        section.train = schedule(steps=4, batch_size=8, every=2)
+        section.train = schedule(steps=4, batch_size=16, every=2)
