@@ -10,7 +10,7 @@ from absl import flags
 from experiments import command_line
 from jaxgen.tasks.tiny_faces_schema import check_config
 
-flags.DEFINE_string("boxes", "", "predict: CSV or JSON of boxes from another detector.")
+command_line.define_boxes()
 
 
 def train(config, workdir):

@@ -10,6 +10,7 @@ from jaxgen.tasks import (
     detection_figures,
     tiny_faces_data,
     tiny_faces_evaluation,
+    tiny_faces_gan_report,
     tiny_faces_methods,
     tiny_faces_stages,
 )
@@ -27,7 +28,7 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
 
     Returns:
         Flat figures in percent: ap, ap_all_images and ap_height_* of the last method, and
-        NAME_METHOD of every one where there are several.
+        NAME_METHOD of every one where there are several; and those of tiny_faces_gan_report.
 
     Raises:
         ConfigError: the test set is empty.
@@ -48,7 +49,8 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
         last = measured
     if len(methods) == 1:
         numbers = {}
-    numbers = last | numbers
+    gan = tiny_faces_gan_report.measure(config, workdir, devices)
+    numbers = last | numbers | gan.numbers
     records = read_metrics(workdir / "detector" / "metrics.jsonl")
     rates = [line[_RATE] for line in records if _RATE in line]
     name = config.test.name or config.data.name
@@ -62,10 +64,10 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
         seed=config.seed,
         images_per_second=float(np.median(rates)) if rates else None,
         config=config,
-        pictures=_pictures(scenes, truth, methods, records),
-        tables=[_table(truth, methods)],
+        pictures=[*_pictures(scenes, truth, methods, records), *gan.pictures],
+        tables=[_table(truth, methods), *gan.tables],
         headline=["ap", *(key for key in last if key.startswith("ap_height_"))][:4],
-        meanings=_meanings(last),
+        meanings=_meanings(last) | gan.meanings,
     )
     return numbers
 
@@ -143,6 +145,10 @@ def _pictures(scenes, truth, methods, records) -> list[Picture]:
     if records:
         names = ("loss", "class_loss", "box_loss", "ap", "ap_height_10_16")
         pictures.append(
-            Picture("training", training_curves(records, names=names), "Training of the detector.")
+            Picture(
+                "training_detector",
+                training_curves(records, names=names),
+                "Training, stage detector.",
+            )
         )
     return pictures
