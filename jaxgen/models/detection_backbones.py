@@ -198,20 +198,20 @@ def make_backbone(name: str, *, width: float, norm: str, module_name: str) -> nn
     Args:
         name: which.
         width: of the light trunk.
-        norm: of the light trunk, see `ConvNormRelu`; ResNet-50 keeps its statistics unless this
-            is "group", which ImageNet weights do not have.
+        norm: "batch", or "group" for batches of one or two pictures: ResNet-50 then keeps the
+            statistics of its ImageNet weights. VGG16 has no normalisation.
         module_name: its place in the variables.
     """
     if name == "light":
         return Light(width=width, norm=norm, name=module_name)
     if name == "resnet50":
-        return ResNet50(norm="frozen", name=module_name)
+        return ResNet50(norm="frozen" if norm == "group" else norm, name=module_name)
     if name == "vgg16":
         return Vgg16Maps(name=module_name)
     raise ValueError(f'a backbone is "light", "resnet50" or "vgg16", not {name!r}')
 
 
-def total_stride(images: chex.Array) -> None:
+def check_size(images: chex.Array) -> None:
     """Raises ValueError where images do not divide into the cells of the coarsest map."""
     h, w = jnp.shape(images)[1:3]
     if h % STRIDES[-1] or w % STRIDES[-1]:

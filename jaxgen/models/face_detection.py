@@ -25,8 +25,8 @@ from jaxgen.models.convolution import Conv
 from jaxgen.models.detection_backbones import (
     STRIDES,
     ConvNormRelu,
+    check_size,
     make_backbone,
-    total_stride,
 )
 from jaxgen.models.layers import upsample
 
@@ -67,7 +67,7 @@ class FaceDetector(nn.Module):
     def __call__(self, images: chex.Array, *, train: bool) -> RawDetections:
         """Images [B, H, W, 3] in [-1, 1], sides multiples of 32 -> RawDetections."""
         chex.assert_rank(images, 4)
-        total_stride(images)
+        check_size(images)
         trunk = make_backbone(
             self.backbone, width=self.width, norm=self.norm, module_name="backbone"
         )

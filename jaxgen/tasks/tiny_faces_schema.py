@@ -142,6 +142,12 @@ def check_config(config) -> None:
         )
     if detector.loss.negative_iou > detector.loss.positive_iou:
         raise ConfigError("config.detector.loss.negative_iou must not exceed positive_iou.")
+    model = detector.model
+    if model.backbone == "resnet50" and model.norm == "group" and not model.pretrained:
+        raise ConfigError(
+            'config.detector.model.norm="group" keeps the statistics of ResNet-50\'s ImageNet '
+            'weights: name them in config.detector.model.pretrained, or use "batch".'
+        )
     if detector.model.pretrained and detector.model.backbone == "light":
         raise ConfigError(
             "config.detector.model.pretrained holds ImageNet weights, which the light trunk cannot "

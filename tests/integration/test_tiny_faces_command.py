@@ -93,6 +93,10 @@ def test_the_wrong_order_is_refused(tmp_path, stages, missing):
         ({"detector.anchors.sizes": ((8,),)}, "sizes has 1 entries and strides 4"),
         ({"detector.inference.overlap": 100}, "at most half of a tile"),
         ({"detector.model.pretrained": "w.safetensors"}, "the light trunk cannot take"),
+        (
+            {"detector.model.backbone": "resnet50", "detector.model.norm": "group"},
+            "name them in config.detector.model.pretrained",
+        ),
         ({"augment.crop": (0.5, 2.0)}, r"config.augment.crop=\(0.5, 2.0\): expected"),
     ],
 )

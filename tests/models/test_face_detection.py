@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from jaxgen.models import pretrained
-from jaxgen.models.detection_backbones import Light, ResNet50, Vgg16Maps
+from jaxgen.models.detection_backbones import (
+    ConvNormRelu,
+    Light,
+    ResNet50,
+    Vgg16Maps,
+    make_backbone,
+)
 from jaxgen.models.face_detection import PRIOR, FaceDetector, detector_anchors
 
 IMAGES = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
@@ -54,6 +60,16 @@ def test_one_answer_for_every_anchor(shape):
     anchors = detector_anchors(shape, strides=(4, 8, 16, 32), sizes=sizes, aspect=1.25)
     assert raw.logits.shape == (2, len(anchors)) and raw.offsets.shape == (2, len(anchors), 4)
     assert count(variables["params"]) == 880_228
+
+
+def test_frozen_statistics_do_not_move():
+    layer = ConvNormRelu(8, norm="frozen")
+    images = jnp.ones((2, 4, 4, 8))
+    variables = layer.init(jax.random.key(0), images, train=False)
+    _, mutated = layer.apply(variables, images, train=True, mutable=["batch_stats"])
+    np.testing.assert_array_equal(mutated["batch_stats"]["norm"]["mean"], 0)
+    trunk = make_backbone("resnet50", width=1.0, norm="group", module_name="backbone")
+    assert trunk.norm == "frozen"  # batches of one picture say nothing about ImageNet's statistics
 
 
 def test_fewer_branches():

@@ -24,7 +24,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = wider_face.get_config()
     config.update(paper_sections())
     detector = config.detector
-    detector.model.update(backbone="resnet50", features=256, norm="group")
+    detector.model.update(backbone="resnet50", features=256)
     detector.anchors.sizes = ((8, 16), (32,), (64,), (128, 256, 512))
     detector.loss.classification = "ohem"
     detector.train.update(steps=60_000, batch_size=16, size=640, max_boxes=500, ema_decay=0.999)
