@@ -102,12 +102,12 @@ class FaceDetector(nn.Module):
 
         small = nn.initializers.normal(0.01)
         score = nn.Dense(anchors * values, kernel_init=small, bias_init=bias, name=f"score{stride}")
-        scores = score(x).reshape(len(x), -1, values)
+        scores = score(x).reshape(x.shape[0], -1, values)
         logits = scores[..., 0]
         if backgrounds:
             logits = logits - scores[..., 1:].max(-1)
         box = nn.Dense(4 * anchors, kernel_init=small, name=f"box{stride}")
-        return logits, box(x).reshape(len(x), -1, 4)
+        return logits, box(x).reshape(x.shape[0], -1, 4)
 
 
 def detector_anchors(

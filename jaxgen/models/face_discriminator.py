@@ -65,7 +65,7 @@ class FaceDiscriminator(nn.Module):
         """
         chex.assert_shape(images, (None, None, None, 3))
         x = self._features(images, train=train)
-        x = x.reshape(len(x), -1).astype(jnp.float32)
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         def head(name, count):

@@ -9,10 +9,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxgen.data.face_boxes import FaceBoxes, read_face_boxes
+from jaxgen.data.face_pairs import SCALE
 from jaxgen.data.media import Frame, find_media, is_video, read_frames
 from jaxgen.tasks import (
     detection_inference,
+    tiny_faces,
     tiny_faces_detector,
+    tiny_faces_gan_stages,
     tiny_faces_methods,
     tiny_faces_stages,
 )
@@ -113,7 +116,11 @@ def export(config, workdir: Path, devices: Mesh) -> list[Path]:
     """
     folder = workdir / "export"
     folder.mkdir(parents=True, exist_ok=True)
-    return [_export_detector(config, workdir, devices, folder)]
+    paths = [_export_detector(config, workdir, devices, folder)]
+    second = tiny_faces_gan_stages.rescoring_variables(config, workdir, devices)
+    if second is not None:
+        paths.append(_export_second_look(config, folder, *second))
+    return paths
 
 
 def _export_detector(config, workdir, devices, folder) -> Path:
@@ -138,6 +145,35 @@ def _export_detector(config, workdir, devices, folder) -> Path:
             "score_floor": settings.score_floor,
             "nms_iou": settings.nms_iou,
             "data": config.data.name,
+            "step": step,
+            "config_hash": config_hash(config),
+        },
+    )
+    return path
+
+
+def _export_second_look(config, folder, variables, stage, step) -> Path:
+    from jaxgen.training.export import write_artifact
+
+    variables = jax.tree.map(np.asarray, variables)
+    size = config.crops.high // SCALE
+    path = folder / "second_look.stablehlo"
+
+    def look(low):
+        found = tiny_faces.rescore(config, variables, low)
+        return found.face_probability, found.super_resolved
+
+    write_artifact(
+        path,
+        look,
+        [(("b", size, size, 3), np.uint8)],
+        description={
+            "input": f"uint8 [b, {size}, {size}, 3] RGB crops around small boxes",
+            "crop": "square around the box centre, margin x longer side, resized bicubically",
+            "margin": config.crops.margin,
+            "output": "face probability float32 [b], enlarged crop uint8 [b, 4 h, 4 w, 3]",
+            "longest_side": config.gan.fusion.longest_side,
+            "stage": stage,
             "step": step,
             "config_hash": config_hash(config),
         },

@@ -157,6 +157,7 @@ def test_the_exported_detector_says_the_same(trained):
     config, workdir = trained
     paths = tiny_faces_predict.export(config, workdir, mesh.data_mesh())
     tiles = np.random.default_rng(1).integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)
+    assert [path.name for path in paths] == ["detector.stablehlo", "second_look.stablehlo"]
     boxes, scores, valid = read_artifact(paths[0])(tiles)
     detect, _ = tiny_faces_stages.trained_detector(config, workdir, mesh.data_mesh())
     expected = detect(tiles)
@@ -165,3 +166,6 @@ def test_the_exported_detector_says_the_same(trained):
     np.testing.assert_allclose(np.asarray(scores), expected.scores[:2], atol=1e-5)
     np.testing.assert_allclose(np.asarray(boxes), expected.boxes[:2], atol=1e-2)
     assert jax.tree.leaves(expected)[0].shape[0] == 8  # rounded up to the devices
+    side = config.crops.high // 4
+    probability, enlarged = read_artifact(paths[1])(tiles[:1, :side, :side])
+    assert probability.shape == (1,) and enlarged.shape == (1, 4 * side, 4 * side, 3)
