@@ -54,6 +54,13 @@ def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mo
         sys.exit(_usage(f"{error}\n(traceback: {details})"))
 
 
+def define_boxes() -> None:
+    """The flag --boxes, for systems that look at faces. Two of them may meet in one process."""
+    if "boxes" not in flags.FLAGS:
+        text = "predict: CSV or JSON of face boxes; else faces are searched."
+        flags.DEFINE_string("boxes", "", text)
+
+
 def batch_sizes(config: ConfigDict) -> dict[str, int]:
     """Every key of the config that is a batch size, for `mesh.check_divisible`."""
     return {key: value for key, value in flatten(config) if key.endswith("batch_size")}

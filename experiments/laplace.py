@@ -13,7 +13,7 @@ from absl import flags
 from experiments import command_line
 from jaxgen.tasks.laplace_schema import check_config, needs_unlabelled
 
-flags.DEFINE_string("boxes", "", "predict: CSV or JSON of face boxes; else faces are searched.")
+command_line.define_boxes()
 
 
 def train(config, workdir):

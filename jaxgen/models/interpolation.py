@@ -1,4 +1,4 @@
-"""Bilinear up-sampling of maps as two products with small constant matrices.
+"""Bilinear and bicubic up-sampling of maps as two products with small constant matrices.
 
 `jax.image.resize` is slow on CPU and knows one convention; papers use several. Each function
 here that is named after a convention gives the [out, in] matrix of one axis.
@@ -27,6 +27,20 @@ def along_axes(x: chex.Array, rows: np.ndarray, columns: np.ndarray) -> chex.Arr
 def half_pixel_matrix(old: int, new: int) -> np.ndarray:
     """Pixels are areas: centres at (i + 1/2) / size. `jax.image.resize` when it enlarges."""
     return _linear((np.arange(new) + 0.5) * old / new - 0.5, old)
+
+
+def bicubic_matrix(old: int, new: int) -> np.ndarray:
+    """Pixels are areas, as in `half_pixel_matrix`, joined by Keys' cubic with a = -1/2.
+
+    Equal to Pillow's `BICUBIC` when it enlarges: at the border the weights are shared by the
+    pixels that there are.
+    """
+    position = (np.arange(new) + 0.5) * old / new - 0.5
+    x = np.abs(position[:, None] - np.arange(old))
+    near = (1.5 * x - 2.5) * x**2 + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    weight = np.where(x < 1, near, np.where(x < 2, far, 0))
+    return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 
 
 def aligned_corners_matrix(old: int, new: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""ImageNet weights of VGG16 and DRN-C-26 from `.safetensors` files into Flax variables.
+"""ImageNet weights of VGG16, ResNet-50 and DRN-C-26 from `.safetensors` files into Flax variables.
 
 The files hold PyTorch state dicts: torchvision's or timm's names for VGG16, those of the authors
 for DRN. Layers that only classify ImageNet are left out. Needs the extra "pretrained".
@@ -12,7 +12,7 @@ import flax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.models.vgg import STAGES
+from jaxgen.models.vgg import STAGES, STAGES_19
 
 Variables = Mapping[str, Any]
 
@@ -52,6 +52,33 @@ def load_vgg16(variables: Variables, path: str | Path) -> Variables:
     )
 
 
+def load_vgg19_trunk(variables: Variables, path: str | Path, *, inside: str) -> Variables:
+    """Puts ImageNet weights into a trunk `Vgg19Trunk`.
+
+    Args:
+        variables: of a network that holds the trunk; everything else keeps its values.
+        path: `.safetensors` file with the names of torchvision's or timm's `vgg19`.
+        inside: name of the trunk in that network.
+
+    Returns:
+        New variables of the same structure.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another kind of file, or its names or shapes do not fit.
+    """
+    convolutions = _vgg_convolutions(STAGES_19)
+    layers = dict(zip(convolutions, _torchvision_features(STAGES_19), strict=True))
+    classifier = ("classifier.0", "classifier.3", "classifier.6")
+    return _load(
+        variables,
+        path,
+        names=lambda module: layers[module[1]] if module[0] == inside else None,
+        renamed={},
+        left_out=(*classifier, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
+    )
+
+
 def load_drn26(variables: Variables, path: str | Path) -> Variables:
     """Puts ImageNet weights and running statistics into a `Drn26`.
 
@@ -75,6 +102,47 @@ def load_drn26(variables: Variables, path: str | Path) -> Variables:
         return ".".join(inside.get(part, part.replace("_", ".")) for part in module)
 
     return _load(variables, path, names=names, renamed={}, left_out=("fc",))
+
+
+def load_resnet50(variables: Variables, path: str | Path, *, inside: str) -> Variables:
+    """Puts ImageNet weights and running statistics into a trunk `ResNet50`.
+
+    Args:
+        variables: of a network that holds the trunk; everything else keeps its values.
+        path: `.safetensors` file with the names of torchvision's or timm's `resnet50`.
+        inside: name of the trunk in that network.
+
+    Returns:
+        New variables of the same structure.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another kind of file, or its names or shapes do not fit.
+    """
+    renamed = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
+
+    def names(module):
+        if module[0] != inside:
+            return None
+        return ".".join(renamed.get(part, part.replace("_", ".")) for part in module[1:])
+
+    return _load(variables, path, names=names, renamed={}, left_out=("fc",))
+
+
+def load_vgg16_trunk(variables: Variables, path: str | Path, *, inside: str) -> Variables:
+    """Puts ImageNet weights into a trunk `Vgg16Maps`; arguments as in `load_resnet50`.
+
+    The file has the names of torchvision's or timm's `vgg16`.
+    """
+    layers = dict(zip(_vgg_convolutions(), _torchvision_features(), strict=True))
+    classifier = ("classifier.0", "classifier.3", "classifier.6")
+    return _load(
+        variables,
+        path,
+        names=lambda module: layers[module[1]] if module[0] == inside else None,
+        renamed={},
+        left_out=(*classifier, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
+    )
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -156,18 +224,18 @@ def _to_flax(array, shape):
     return array.reshape(d, c, h, w).transpose(2, 3, 1, 0)
 
 
-def _vgg_convolutions():
+def _vgg_convolutions(stages=STAGES):
     return [
         f"conv{stage}_{index}"
-        for stage, (_, convolutions) in enumerate(STAGES, 1)
+        for stage, (_, convolutions) in enumerate(stages, 1)
         for index in range(1, convolutions + 1)
     ]
 
 
-def _torchvision_features():
+def _torchvision_features(stages=STAGES):
     """Places of the convolutions in torchvision's list of convolutions, rectifiers, poolings."""
     names, place = [], 0
-    for _, convolutions in STAGES:
+    for _, convolutions in stages:
         names += [f"features.{place + 2 * index}" for index in range(convolutions)]
         place += 2 * convolutions + 1
     return names

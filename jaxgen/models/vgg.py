@@ -1,6 +1,6 @@
-"""VGG16, the image classifier, as a fully convolutional trunk.
+"""VGG16 and VGG19, the image classifiers, as fully convolutional trunks.
 
-Source: Simonyan and Zisserman, Very Deep Convolutional Networks, 2015 (configuration D).
+Source: Simonyan and Zisserman, Very Deep Convolutional Networks, 2015 (configurations D and E).
 """
 
 import chex
@@ -12,6 +12,7 @@ from jaxgen.models.layers import drop_channels, max_pool
 
 # Channels and number of 3 x 3 convolutions of the five stages; a pooling ends each.
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+STAGES_19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -65,6 +66,37 @@ class Vgg16(nn.Module):
         padding = 1 if size == 3 else 0
         options = dict(padding=padding, kernel_init=he_normal, dtype=self.dtype)
         return nn.relu(Conv(features, size, name=name, **options)(x))
+
+
+class Vgg19Trunk(nn.Module):
+    """The convolutions of VGG19, without the pooling behind the last ones.
+
+    20,024,384 parameters. Layers carry their usual names, conv1_1 to conv5_4.
+
+    Attributes:
+        dtype: of the computation; parameters stay float32.
+    """
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: chex.Array) -> chex.Array:
+        """[B, H, W, 3], standardised with `imagenet_range` -> [B, H / 16, W / 16, 512]."""
+        x = images
+        for stage, (features, convolutions) in enumerate(STAGES_19, 1):
+            if stage > 1:
+                x = _pool(x)
+            for index in range(1, convolutions + 1):
+                conv = Conv(
+                    features,
+                    3,
+                    padding=1,
+                    kernel_init=he_normal,
+                    dtype=self.dtype,
+                    name=f"conv{stage}_{index}",
+                )
+                x = nn.relu(conv(x))
+        return x
 
 
 def _pool(x):

@@ -16,12 +16,12 @@ float32 images in [-1, 1]; source and target batches may differ in size.
 
 from typing import Any
 
-import chex
 import flax
 import jax
 import jax.numpy as jnp
 
 from jaxgen import losses
+from jaxgen.kernels.pixels import scale
 from jaxgen.models import digits, drn, segmentation
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
@@ -55,17 +55,6 @@ def task_net(config):
     # Score maps are aligned before they are enlarged to the size of the image.
     adapt = {"logits": "scores", "features": "last"}[config.alignment.on]
     return segmenters[model.name](num_classes=model.num_classes, adapt=adapt)
-
-
-def scale(images: jax.Array) -> jax.Array:
-    """uint8 -> float32 in [-1, 1]."""
-    chex.assert_type(images, jnp.uint8)
-    return images.astype(jnp.float32) / 127.5 - 1
-
-
-def unscale(images: jax.Array) -> jax.Array:
-    """Inverse of `scale`, rounded to uint8."""
-    return jnp.round((jnp.clip(images, -1, 1) + 1) * 127.5).astype(jnp.uint8)
 
 
 # ------------------------------------------------------------- (1), (3) the task network

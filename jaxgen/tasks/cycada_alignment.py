@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgen import losses
+from jaxgen.kernels.pixels import scale
 from jaxgen.models.adaptation import FeatureDiscriminator, ScoreDiscriminator
-from jaxgen.tasks.cycada import IGNORE, blank, scale, task_net
+from jaxgen.tasks.cycada import IGNORE, blank, task_net
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 

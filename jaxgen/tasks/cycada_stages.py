@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxgen.tasks import (
@@ -29,7 +28,7 @@ from jaxgen.tasks import (
     cycada_translation,
 )
 from jaxgen.tasks.cycada_schema import STAGES, needs, stages_of
-from jaxgen.training import checkpoint, loop, mesh
+from jaxgen.training import checkpoint, mesh, stages
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.state import run_key
 
@@ -82,8 +81,7 @@ def check_networks(config) -> None:
 
 def is_done(workdir: Path, stage: str) -> bool:
     """Whether a stage has left a checkpoint."""
-    folder = workdir / stage / "checkpoints"
-    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+    return stages.is_done(workdir / stage)
 
 
 def done_stages(workdir: Path) -> tuple[str, ...]:
@@ -250,21 +248,8 @@ def _train_alignment(config, workdir, devices, domains, stage):
     )
 
 
-def _run(config, folder, devices, *, settings, init, step, batches, validate, number):
+def _run(config, folder, devices, *, init, number, **options):
     """One stage through the loop; returns its last state."""
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = checkpoint.Checkpoints(folder / "checkpoints", best_metric=BEST)
     key = jax.random.fold_in(run_key(config.seed), number)
     state = mesh.compile_init(devices, init)(key)
-    state = loop.train(
-        jax.tree.map(jnp.copy, state),  # no buffer twice: the step donates all of them
-        step=step,
-        batches=batches,
-        validate=validate,
-        mesh=devices,
-        checkpoints=checkpoints,
-        workdir=folder,
-        settings=settings,
-    )
-    checkpoints.close()
-    return state
+    return stages.run(folder, devices, best_metric=BEST, state=state, **options)

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgen import losses
+from jaxgen.kernels.pixels import scale, unscale
 from jaxgen.models.cycle_gan import ImageDiscriminator, ResnetGenerator
 from jaxgen.models.digits import SemanticClassifier
-from jaxgen.tasks.cycada import IGNORE, blank, scale, task_net, train_apply, unscale
+from jaxgen.tasks.cycada import IGNORE, blank, task_net, train_apply
 from jaxgen.training.image_pool import ImagePool, exchange, new_pool
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen.tasks import cycada_schema, laplace_schema
+from jaxgen.tasks import cycada_schema, laplace_schema, tiny_faces_schema
 
 CONFIGS = Path(__file__).parents[2] / "experiments" / "configs"
-CHECKS = {"laplace": laplace_schema.check_config, "cycada": cycada_schema.check_config}
+CHECKS = {
+    "laplace": laplace_schema.check_config,
+    "cycada": cycada_schema.check_config,
+    "tiny_faces": tiny_faces_schema.check_config,
+}
 DIGITS = ("mnist_to_usps", "usps_to_mnist", "svhn_to_mnist")
 VARIANTS = {
     "laplace/default": ("", "smoke"),
@@ -18,8 +22,14 @@ VARIANTS = {
     "cycada/default": ("", "smoke"),
     "cycada/digits": DIGITS,
     "cycada/paper": DIGITS,
+    "tiny_faces/default": ("", "smoke"),
+    "tiny_faces/wider_face": ("", "part"),
 }
-NAMES = sorted(f"{path.parent.name}/{path.stem}" for path in CONFIGS.glob("*/*.py"))
+NAMES = sorted(
+    f"{path.parent.name}/{path.stem}"
+    for path in CONFIGS.glob("*/*.py")
+    if not path.stem.endswith("_sections")  # parts that several configs share
+)
 
 
 def load(name):

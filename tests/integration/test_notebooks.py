@@ -13,7 +13,11 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 @pytest.mark.parametrize(
     ("name", "last_words"),
-    [("laplace_tpu", "NME over eye corners"), ("cycada_tpu", "accuracy before")],
+    [
+        ("laplace_tpu", "NME over eye corners"),
+        ("cycada_tpu", "accuracy before"),
+        ("tiny_faces_tpu", "AP of the detector"),
+    ],
 )
 def test_notebook_runs_and_shows_pictures(name, last_words, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXGEN_NOTEBOOK", "smoke")

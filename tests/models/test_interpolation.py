@@ -3,10 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxgen.models.interpolation import (
     aligned_corners_matrix,
     along_axes,
+    bicubic_matrix,
     half_pixel_matrix,
     transposed_matrix,
 )
@@ -45,3 +47,14 @@ def test_transposed_equals_adding_up_scaled_kernels(factor):
 def test_more_pixels_than_there_are_is_refused():
     with pytest.raises(ValueError, match="become 12"):
         transposed_matrix(5, 2, start=3, new=10)
+
+
+def test_bicubic_equals_pillow():
+    # Gentle pictures: Pillow rounds, and clips to 0..255, between both directions.
+    rows, columns = np.mgrid[:9, :7]
+    x = (128 + 60 * np.sin(rows / 2) * np.cos(columns / 2)).astype(np.uint8)
+    expected = np.asarray(Image.fromarray(x).resize((28, 36), Image.Resampling.BICUBIC))
+    ours = along_axes(
+        x[None, ..., None].astype(np.float32), *(bicubic_matrix(n, 4 * n) for n in x.shape)
+    )
+    np.testing.assert_allclose(ours[0, ..., 0], expected, atol=1.01)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxgen.models.drn import Drn26
-from jaxgen.models.pretrained import load_drn26, load_vgg16, read
+from jaxgen.models.face_discriminator import FaceDiscriminator
+from jaxgen.models.pretrained import load_drn26, load_vgg16, load_vgg19_trunk, read
 
 save_file = pytest.importorskip("safetensors.numpy").save_file
 
@@ -144,3 +145,30 @@ def test_missing_and_broken_files_are_named(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"12345")
     with pytest.raises(ValueError, match="broken"):
         read(tmp_path / "broken.safetensors")
+
+
+def test_vgg19_weights_find_their_places(tmp_path):
+    net, rng = FaceDiscriminator(), np.random.default_rng(0)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), image)
+    # torchvision's list: a rectifier after each convolution, a pooling after each stage.
+    places = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]
+    names = [f"conv{s}_{i}" for s, n in enumerate((2, 2, 4, 4, 4), 1) for i in range(1, n + 1)]
+    file = {"classifier.0.weight": np.zeros((2, 2), np.float32)}
+    marks = {}
+    for place, name in zip(places, names, strict=True):
+        h, w, c, d = shapes["params"]["trunk"][name]["kernel"].shape
+        file[f"features.{place}.weight"] = np.zeros((d, c, h, w), np.float32)
+        marks[name] = rng.normal(size=(2,)).astype(np.float32)
+        file[f"features.{place}.weight"][1, 2, 0, 1] = marks[name][0]
+        file[f"features.{place}.bias"] = np.full(d, marks[name][1])
+    save_file(file, tmp_path / "vgg19.safetensors")
+    loaded = load_vgg19_trunk(shapes, tmp_path / "vgg19.safetensors", inside="trunk")["params"]
+    for name, (weight, bias) in marks.items():
+        assert loaded["trunk"][name]["kernel"][0, 1, 2, 1] == weight
+        assert (loaded["trunk"][name]["bias"] == bias).all()
+    assert loaded["face"] == shapes["params"]["face"]  # the heads keep what they have
+    del file["features.34.bias"]
+    save_file(file, tmp_path / "broken.safetensors")
+    with pytest.raises(ValueError, match=r"missing: features\.34\.bias"):
+        load_vgg19_trunk(shapes, tmp_path / "broken.safetensors", inside="trunk")

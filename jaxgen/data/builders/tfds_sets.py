@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgen.data.builders import images
+from jaxgen.data.builders.wider_face import FLAGS, clean_boxes
 
 NUM_POINTS = {"the300w_lp": 68, "aflw2k3d": 68, "celeb_a": 5}
 _CELEB_A_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
@@ -38,6 +39,28 @@ def classified(record, index) -> dict:
     """A classified image, such as one of `mnist` and `svhn_cropped`; its place is its name."""
     name = f"{index:06d}"
     return {"image": record["image"], "label": int(record["label"]), "name": name, "group": name}
+
+
+def wider_face(record, index) -> dict:
+    """WIDER FACE: boxes in pixels, edge to edge, and their flags; see builders/wider_face.py.
+
+    TFDS stores boxes as fractions of the image, and leaves those without area in.
+    """
+    faces = record["faces"]
+    with Image.open(io.BytesIO(record["image"])) as image:  # reads the header only
+        width, height = image.size
+    y0, x0, y1, x1 = np.asarray(faces["bbox"], np.float64).reshape(-1, 4).T
+    written = np.stack([x0 * width, y0 * height, (x1 - x0) * width, (y1 - y0) * height], 1)
+    boxes, keep = clean_boxes(written, width, height)
+    flags = np.stack([np.asarray(faces[name], np.int32) for name in FLAGS], 1)
+    name = record["image/filename"].decode().removesuffix(".jpg") or f"wider_face/{index:06d}"
+    return {
+        "image": record["image"],
+        "boxes": boxes[keep],
+        "flags": flags[keep],
+        "name": name,
+        "group": name,
+    }
 
 
 def _from_fractions(record, key):

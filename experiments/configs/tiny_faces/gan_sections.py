@@ -1,0 +1,108 @@
+"""The sections crops, generator, discriminator and gan of a tiny-faces config.
+
+`gan_sections()` suits a small CPU; `paper_sections()` has the published sizes and schedule.
+"""
+
+import ml_collections
+
+from experiments.configs.cycada.default import optimiser, schedule
+
+
+def gan_sections() -> ml_collections.ConfigDict:
+    """The four sections, small. How they differ from the paper: docs/tiny_faces.md."""
+    config = ml_collections.ConfigDict()
+    config.crops = ml_collections.ConfigDict(
+        dict(
+            high=64,  # pixels of a crop at high resolution; a quarter at low resolution
+            margin=1.5,  # side of the square that is cut out over the longer side of its box
+            least_height=5.0,  # pixels: smaller faces are not used
+            least_real=0.5,  # a crop is paired from this many real pixels per pixel of `high`
+            jitter=0.12,  # of true boxes, in sides: what a detector would have proposed
+            copies=2,  # jittered crops of every true face
+            unpaired=0.5,  # largest share of crops too small for a high-resolution partner
+            per_image=40,  # most faces of an image, and most backgrounds
+            degradation="bicubic",  # or "realistic": blur, noise and JPEG too
+            flip=0.5,  # probability of a mirror image in training
+        )
+    )
+    config.generator = ml_collections.ConfigDict(
+        dict(
+            width=0.25,  # of 64 and 256 channels
+            blocks=3,
+            refine=True,
+            first_kernel=3,
+            coarse_kernel=1,
+            refined_kernel=3,
+            norm="none",
+            extra_conv=True,
+            coarse_image="tanh",
+            global_skip=True,  # not in the paper: learns in minutes
+            train=schedule(steps=600, batch_size=16, every=200),
+            optimiser=optimiser(2e-3, schedule="cosine"),
+        )
+    )
+    config.discriminator = ml_collections.ConfigDict(
+        dict(
+            trunk="compact",  # or "vgg19"
+            pretrained="",  # .safetensors file of VGG19's ImageNet weights
+            features=16,
+            stages=4,
+            norm="batch",
+            dropout=0.3,
+            head_std=0.01,
+            train=schedule(steps=600, batch_size=32, every=200),
+            optimiser=optimiser(1e-3, schedule="cosine"),
+        )
+    )
+    config.gan = ml_collections.ConfigDict()
+    config.gan.loss = "non_saturating"  # or "saturating", as written in the paper
+    config.gan.generator_batch = "all"  # or "faces": the released code
+    # On the mean squared difference of pixels in [-1, 1]. 0 leaves a term out.
+    config.gan.weights = ml_collections.ConfigDict(
+        dict(pixel=1.0, adversarial=1e-3, classification=1e-2, box=0.0)
+    )
+    config.gan.train = schedule(steps=600, batch_size=16, every=200)
+    config.gan.optimiser = optimiser(2e-4, schedule="cosine")
+    config.gan.discriminator_optimiser = optimiser(2e-4, schedule="cosine")
+    config.gan.fusion = ml_collections.ConfigDict(
+        dict(
+            rule="mean_logit",  # or "replace" or "product"
+            weight=0.5,  # of the GAN's logit in "mean_logit"
+            longest_side=32.0,  # pixels: larger boxes keep the detector's score
+            most=600,  # boxes of an image that are scored anew, best first
+            move_boxes=False,  # by the box head
+            batch_size=64,
+        )
+    )
+    return config
+
+
+def paper_sections() -> ml_collections.ConfigDict:
+    """Sizes, weights and schedule as published or as in the released code, for accelerators.
+
+    The released code has batch 8 and runs over its crops three times at each learning rate; here
+    that is a number of steps, for 100,000 crops. Give `discriminator.pretrained` the weights.
+    """
+    config = gan_sections()
+    config.crops.update(high=128, margin=1.0, unpaired=0.0)
+    config.generator.update(width=1.0, blocks=8, norm="batch", global_skip=False)
+    config.discriminator.update(trunk="vgg19", dropout=0.0, head_std=0.1)
+    for section, steps in (
+        (config.generator, 75_000),
+        (config.discriminator, 12_500),
+        (config.gan, 75_000),
+    ):
+        section.train = schedule(steps=steps, batch_size=8, every=steps // 25)
+        section.optimiser = optimiser(1e-4, schedule="step")
+    config.gan.discriminator_optimiser = optimiser(1e-4, schedule="step")
+    return config
+
+
+def shrink_gan(config: ml_collections.ConfigDict) -> None:
+    """Makes the four sections as small as they still run: for tests."""
+    config.crops.update(high=16, per_image=8, copies=1)
+    config.generator.update(width=1 / 16, blocks=1)
+    config.discriminator.update(features=4, stages=2)
+    config.gan.fusion.batch_size = 8
+    for section in (config.generator, config.discriminator, config.gan):
+        section.train = schedule(steps=4, batch_size=16, every=2)

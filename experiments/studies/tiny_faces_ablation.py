@@ -1,0 +1,120 @@
+"""What each part of the tiny-face GAN is worth: six rows, as the paper's ablation has them.
+
+    export JAXGEN_DATA=...                    # wider_face in its official layout
+    nice python -m experiments.studies.tiny_faces_ablation [--only=SUBSTRING] [--workdirs=DIR]
+
+    detector            its scores alone
+    bicubic_classifier  small boxes scored anew by a classifier on bicubically enlarged crops
+    generator           on crops of the up-sampling network, trained on pixels alone
+    refinement          the refinement network besides
+    adversarial         and the adversarial loss
+    full                and the gradient of the classifier
+
+"bicubic" is the PSNR of plain enlargement. All rows of a data set and seed share one detector, its
+crops and, where they have the same networks, the warm starts; the classifier of every row learns
+from equally many batches. Shared stages are copied, so each recorded command gives the same run by
+itself. Stop it at any time and start it again. Records: docs/results/tiny_faces.jsonl.
+"""
+
+import shutil
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments.studies import records
+
+STUDY, SEEDS = "tiny_faces_ablation", (0, 1, 2)
+# Data set -> (config, steps of the classifier's warm start, steps of the game).
+DATASETS = {
+    "synthetic_crowds": ("experiments/configs/tiny_faces/default.py", 600, 600),
+    "wider_face": ("experiments/configs/tiny_faces/wider_face.py:part", 600, 600),
+}
+SPLITS = {"synthetic_crowds": "test", "wider_face": "val"}
+GAN_STAGES = "detector,crops,generator,discriminator,gan"
+NO_CLASS = "--config.gan.weights.classification=0.0"
+NO_GAME = "--config.gan.weights.adversarial=0.0"
+ALL = ("detector", "crops", "generator", "discriminator")
+# Row -> (stages taken over from the row "full", arguments).
+ROWS = {
+    "full": ((), ()),
+    "adversarial": (ALL, (NO_CLASS,)),
+    "refinement": (ALL, (NO_CLASS, NO_GAME)),
+    "generator": (
+        ("detector", "crops", "discriminator"),
+        (NO_CLASS, NO_GAME, "--config.generator.refine=False"),
+    ),
+    "bicubic_classifier": (("detector", "crops"), ()),
+}
+HEIGHTS = ("0_10", "10_16", "16_32", "32_96", "96_inf")
+AP = ("ap", *(f"ap_height_{name}" for name in HEIGHTS))
+
+_ONLY = flags.DEFINE_string("only", "", "Run only jobs whose study/name holds this.")
+_WORKDIRS = flags.DEFINE_string("workdirs", "runs/studies", "Folder of all runs.")
+
+
+def job(dataset: str, method: str, seed: int) -> records.Job:
+    """One row of a data set and seed."""
+    config, warm_up, steps = DATASETS[dataset]
+    arguments = [f"--config={config}", *ROWS[method][1]]
+    if method == "bicubic_classifier":
+        # As many batches as the other rows' classifiers see in two stages.
+        steps += warm_up
+        arguments += ["--config.stages=detector,crops,discriminator"]
+    else:
+        arguments += [
+            f"--config.stages={GAN_STAGES}",
+            f"--config.discriminator.train.steps={warm_up}",
+        ]
+    return records.Job(
+        dataset=dataset,
+        split=SPLITS[dataset],
+        method=method,
+        variant="compact",
+        seed=seed,
+        steps=steps,
+        arguments=arguments,
+    )
+
+
+def options(method: str) -> dict:
+    """Which figures of results.json a row is recorded with, see `records.run`."""
+    if method == "bicubic_classifier":
+        rows = [(method, name, f"{name}_bicubic_classifier") for name in AP]
+        return dict(length="discriminator.train.steps", others=rows)
+    rows = [(method, name, f"{name}_full") for name in AP]  # the report's name of the last stage
+    rows += [(method, "psnr", "psnr")]
+    if method == "full":
+        rows += [("detector", name, f"{name}_detector") for name in AP]
+        rows += [("bicubic", "psnr", "psnr_bicubic")]
+    return dict(length="gan.train.steps", others=rows)
+
+
+def take_over(before: Path, workdir: Path, stages) -> None:
+    """Copies finished stages of another run, unless they are there."""
+    for stage in stages:
+        if not (workdir / stage).exists():
+            workdir.mkdir(parents=True, exist_ok=True)
+            partial = workdir / f".{stage}"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(before / stage, partial)
+            partial.rename(workdir / stage)
+
+
+def main(_):
+    """Runs what has no record yet, those of seed 0 first, "full" before the rows that share."""
+    workdirs = Path(_WORKDIRS.value) / STUDY
+    for seed in SEEDS:
+        for dataset in DATASETS:
+            whole = job(dataset, "full", seed)
+            for method, (shared, _) in ROWS.items():
+                item = job(dataset, method, seed)
+                if _ONLY.value not in f"{STUDY}/{item.name}":
+                    continue
+                if records.is_done("tiny_faces", STUDY, whole):
+                    take_over(workdirs / whole.name, workdirs / item.name, shared)
+                records.run_once("tiny_faces", STUDY, item, (), workdirs, **options(method))
+    print("nothing is left to run")
+
+
+if __name__ == "__main__":
+    app.run(main)

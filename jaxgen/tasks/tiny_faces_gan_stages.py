@@ -1,0 +1,217 @@
+"""The GAN's stages of the tiny-faces system, each with its own folder.
+
+    crops           faces and mistakes of the detector, cut out of the training images once
+    generator       its warm start, on pixels alone
+    discriminator   its warm start as a classifier: with bicubic crops, "bicubic + classifier"
+    gan             both together
+
+WORKDIR/crops/{train,validation} hold arrays; the other folders hold checkpoints, metrics.jsonl and
+TensorBoard events, and generator and gan strips of pictures. A finished stage is left alone. The
+held-out crops come from held-out images.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from jaxgen.data import face_pair_files, face_pairs
+from jaxgen.tasks import tiny_faces, tiny_faces_gan_evaluation, tiny_faces_warm_start
+from jaxgen.tasks import tiny_faces_players as players
+from jaxgen.tasks.tiny_faces_players import Variables
+from jaxgen.training import checkpoint, mesh, stages
+from jaxgen.training.errors import ConfigError
+from jaxgen.training.state import run_key
+
+GAN_STAGES = ("crops", "generator", "discriminator", "gan")
+BEST = "validation/criterion"  # lowest is best
+_KEYS = {name: 100 + number for number, name in enumerate(GAN_STAGES)}
+
+
+def is_done(workdir: Path, stage: str) -> bool:
+    """Whether a stage is finished, or has left a checkpoint."""
+    if stage == "crops":
+        folders = (workdir / "crops" / split for split in ("train", "validation"))
+        return all((folder / "complete.json").exists() for folder in folders)
+    return stages.is_done(workdir / stage)
+
+
+def cut_crops(
+    config,
+    workdir: Path,
+    scenes: Mapping[str, Sequence],
+    proposals: face_pairs.Proposals,
+    made_with: Mapping[str, Any],
+) -> None:
+    """Stage crops.
+
+    Args:
+        config: of the run.
+        workdir: of the run.
+        scenes: "train" and "validation" -> scenes by position, see jaxgen.data.face_scenes.
+        proposals: image uint8 [H, W, 3] -> (boxes [P, 4], scores [P]).
+        made_with: JSON-able facts about the proposals, such as the detector's step.
+
+    Raises:
+        ConfigError: there are no faces, or nothing but faces.
+    """
+    for split in ("train", "validation"):
+        face_pair_files.write_split(
+            workdir / "crops" / split,
+            scenes[split],
+            proposals,
+            config.crops,
+            seed=config.seed,
+            made_with=made_with,
+        )
+
+
+def train_generator(config, workdir: Path, devices: Mesh) -> None:
+    """Stage generator: the pixel loss on crops that have a high-resolution partner."""
+    held_out = face_pair_files.open_split(workdir / "crops" / "validation")
+    validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
+    init = mesh.compile_init(devices, partial(tiny_faces_warm_start.init_generator, config))
+
+    def check(state):
+        numbers = validate(players.averaged(state), workdir / "generator", int(state.step))
+        return numbers | {"criterion": -numbers["psnr"]}
+
+    stages.run(
+        workdir / "generator",
+        devices,
+        best_metric=BEST,
+        settings=config.generator.train,
+        state=init(_key(config, "generator")),
+        step=partial(tiny_faces_warm_start.generator_step, config),
+        batches=_batches(config, workdir, devices, "generator", unpaired=0.0),
+        validate=check,
+    )
+
+
+def train_discriminator(config, workdir: Path, devices: Mesh) -> None:
+    """Stage discriminator: face or background, on real and on bicubically enlarged crops."""
+    held_out = face_pair_files.open_split(workdir / "crops" / "validation")
+    validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
+    trunk = None
+    if config.discriminator.pretrained:
+        trunk = _pretrained_trunk(config)
+    init = mesh.compile_init(
+        devices, lambda key: tiny_faces_warm_start.init_discriminator(config, key, trunk)
+    )
+
+    def check(state):
+        numbers = validate(players.averaged(state))
+        return numbers | {"criterion": numbers["class_loss"]}
+
+    stages.run(
+        workdir / "discriminator",
+        devices,
+        best_metric=BEST,
+        settings=config.discriminator.train,
+        state=init(_key(config, "discriminator")),
+        step=partial(tiny_faces_warm_start.discriminator_step, config),
+        batches=_batches(config, workdir, devices, "discriminator", unpaired=config.crops.unpaired),
+        validate=check,
+    )
+
+
+def train_gan(config, workdir: Path, devices: Mesh) -> None:
+    """Stage gan: both networks together, from their warm starts.
+
+    The checkpoint to use is the last one: neither PSNR nor the class loss alone says what a GAN
+    is worth.
+
+    Raises:
+        ConfigError: a warm start is missing.
+    """
+    start = Variables(
+        restore(config, workdir, devices, "generator")[0].generator.ema,
+        restore(config, workdir, devices, "discriminator")[0].discriminator.ema,
+    )
+    held_out = face_pair_files.open_split(workdir / "crops" / "validation")
+    validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
+    init = mesh.compile_init(
+        devices, lambda key: players.start_from(tiny_faces.init_state(config, key), start)
+    )
+    stages.run(
+        workdir / "gan",
+        devices,
+        best_metric=BEST,
+        settings=config.gan.train,
+        state=init(_key(config, "gan")),
+        step=partial(tiny_faces.train_step, config),
+        batches=_batches(config, workdir, devices, "gan", unpaired=config.crops.unpaired),
+        validate=lambda state: validate(players.averaged(state), workdir / "gan", int(state.step)),
+    )
+
+
+def restore(config, workdir: Path, devices: Mesh, stage: str) -> tuple[tiny_faces.State, int]:
+    """State of the chosen checkpoint of a stage that trains, and its step.
+
+    Raises:
+        ConfigError: the stage has not been run.
+        CheckpointMismatch: it holds another network.
+    """
+    if not is_done(workdir, stage):
+        raise ConfigError(
+            f"stage {stage!r} has no checkpoint in {workdir / stage}: add it to config.stages."
+        )
+    init = {
+        "generator": tiny_faces_warm_start.init_generator,
+        "discriminator": tiny_faces_warm_start.init_discriminator,
+        "gan": tiny_faces.init_state,
+    }[stage]
+    like = jax.eval_shape(partial(init, config), run_key(0))
+    return checkpoint.restore_one(
+        workdir / stage / "checkpoints",
+        mesh.abstract_replicated(devices, like),
+        best_metric=BEST,
+        which="best",
+    )
+
+
+def rescoring_variables(config, workdir: Path, devices: Mesh) -> tuple[Variables, str, int] | None:
+    """The networks that score proposals anew, the stage they come from, and its step.
+
+    Those of the stage "gan"; before it has run, the classifier of "discriminator" with bicubic
+    crops; None before that.
+    """
+    for stage in ("gan", "discriminator"):
+        if is_done(workdir, stage):
+            state, step = restore(config, workdir, devices, stage)
+            return players.averaged(state), stage, step
+    return None
+
+
+def _pretrained_trunk(config):
+    """Params of VGG19's trunk with the weights that the config names."""
+    from jaxgen.models import pretrained
+
+    like = jax.eval_shape(partial(tiny_faces_warm_start.init_discriminator, config), run_key(0))
+    blank = {"params": {"trunk": like.discriminator.params["trunk"]}}
+    path = config.discriminator.pretrained
+    return pretrained.load_vgg19_trunk(blank, path, inside="trunk")["params"]["trunk"]
+
+
+def _batches(config, workdir, devices, stage, *, unpaired):
+    train = config[stage].train
+    if train.batch_size % (2 * devices.size):
+        raise ConfigError(
+            f"config.{stage}.train.batch_size={train.batch_size}: half of it are faces, which "
+            f"{devices.size} devices share. Use a multiple of {2 * devices.size}."
+        )
+    return face_pair_files.training_batches(
+        face_pair_files.open_split(workdir / "crops" / "train"),
+        batch_size=train.batch_size // jax.process_count(),
+        unpaired=unpaired,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _key(config, stage):
+    return jax.random.fold_in(run_key(config.seed), _KEYS[stage])

@@ -1,0 +1,154 @@
+"""The report of a tiny-faces run: what every method finds on the test pictures."""
+
+from pathlib import Path
+
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxgen.metrics import detection
+from jaxgen.tasks import (
+    detection_figures,
+    tiny_faces_data,
+    tiny_faces_evaluation,
+    tiny_faces_gan_report,
+    tiny_faces_methods,
+    tiny_faces_stages,
+)
+from jaxgen.training.figures import training_curves
+from jaxgen.training.logging import read_metrics
+from jaxgen.training.report import Picture, write_report
+from jaxgen.training.report_page import Table
+
+_SHOWN = 6  # annotated pictures
+_RATE = "train/images_per_second"
+
+
+def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
+    """Measures all methods that the finished stages allow and writes WORKDIR/report.
+
+    Returns:
+        Flat figures in percent: ap, ap_all_images and ap_height_* of the last method, and
+        NAME_METHOD of every one where there are several; and those of tiny_faces_gan_report.
+
+    Raises:
+        ConfigError: the test set is empty.
+        CheckpointMismatch: there is no trained detector.
+    """
+    scenes = tiny_faces_data.open_test(config)
+    truth = tiny_faces_evaluation.ground_truth(scenes)
+    detect, step = tiny_faces_stages.trained_detector(config, workdir, devices)
+    found = tiny_faces_evaluation.detect_scenes(config, detect, scenes)
+    methods = {"detector": tiny_faces_evaluation.as_predictions(found)}
+    for method, look_again in tiny_faces_methods.second_opinions(config, workdir, devices).items():
+        methods[method] = tiny_faces_methods.rescored(look_again, scenes, found)
+    levels = tiny_faces_evaluation.read_levels(config, truth.names)
+    numbers = {}
+    for method, predictions in methods.items():
+        measured = tiny_faces_evaluation.detection_numbers(predictions, truth, levels)
+        numbers |= {f"{name}_{method}": value for name, value in measured.items()}
+        last = measured
+    if len(methods) == 1:
+        numbers = {}
+    gan = tiny_faces_gan_report.measure(config, workdir, devices)
+    numbers = last | numbers | gan.numbers
+    records = read_metrics(workdir / "detector" / "metrics.jsonl")
+    rates = [line[_RATE] for line in records if _RATE in line]
+    name = config.test.name or config.data.name
+    write_report(
+        workdir / "report",
+        title=f"Tiny faces: {name}",
+        summary=_summary(config, truth, name),
+        metrics=numbers,
+        split=config.test.split,
+        step=step,
+        seed=config.seed,
+        images_per_second=float(np.median(rates)) if rates else None,
+        config=config,
+        pictures=[*_pictures(scenes, truth, methods, records), *gan.pictures],
+        tables=[_table(truth, methods), *gan.tables],
+        headline=["ap", *(key for key in last if key.startswith("ap_height_"))][:4],
+        meanings=_meanings(last) | gan.meanings,
+    )
+    return numbers
+
+
+def _summary(config, truth, name) -> str:
+    faces = sum(int(keep.sum()) for keep in truth.counted)
+    return (
+        f"{len(truth.names)} pictures of the split {config.test.split!r} of {name} with {faces} "
+        "faces to find. AP in percent, a face is found by IoU 0.5; scores below "
+        f"{config.detector.inference.score_floor:g} are not kept."
+    )
+
+
+def _meanings(numbers) -> dict[str, str]:
+    meanings = {
+        "ap": "average precision by WIDER FACE's protocol, percent",
+        "ap_all_images": "the same with wrong boxes on face-free pictures counted, percent",
+        "tpr_100_false_positives": "faces found while 100 boxes of the set are wrong, percent",
+    }
+    for name in numbers:
+        if name.startswith("ap_height_"):
+            low, high = name.removeprefix("ap_height_").split("_")
+            which = f"{low} pixels and more" if high == "inf" else f"{low} to {high} pixels"
+            meanings[name] = f"faces of {which}, percent"
+        elif name in ("ap_easy", "ap_medium", "ap_hard"):
+            meanings[name] = "official level of WIDER FACE, percent"
+    return {name: meanings[name] for name in numbers if name in meanings}
+
+
+def _table(truth, methods) -> Table:
+    """AP by height, a row a method."""
+    counts = detection.faces_by_height(truth.boxes, truth.counted)
+    columns = [f"{name.replace('_', '-').replace('-inf', ' and more')} px" for name in counts]
+    rows = [("faces", "", *counts.values())]
+    for method, predictions in methods.items():
+        numbers = tiny_faces_evaluation.detection_numbers(predictions, truth, {})
+        values = [numbers["ap"], *(numbers[f"ap_height_{name}"] for name in counts)]
+        rows.append((method, *(round(value, 1) for value in values)))
+    return Table("Average precision by height of the face", ("method", "all", *columns), rows)
+
+
+def _pictures(scenes, truth, methods, records) -> list[Picture]:
+    last = list(methods)[-1]
+    pictures = [
+        Picture(
+            "precision_recall",
+            detection_figures.precision_recall(methods, truth.boxes, truth.counted),
+            "Precision and recall of all faces; further right and higher is better.",
+        ),
+        Picture(
+            "by_height",
+            detection_figures.by_height(methods, truth.boxes, truth.counted),
+            "Average precision by the height of the face.",
+        ),
+        Picture(
+            "roc",
+            detection_figures.roc(methods, truth.boxes, truth.counted),
+            "Share of the faces that are found, by the number of wrong boxes in the whole set.",
+        ),
+    ]
+    # The most crowded pictures say the most; evenly chosen among the upper half.
+    order = np.argsort([-int(keep.sum()) for keep in truth.counted], kind="stable")
+    rows = order[np.linspace(0, max(len(order) // 2 - 1, 0), min(_SHOWN, len(order))).astype(int)]
+    pictures.append(
+        Picture(
+            "pictures",
+            detection_figures.annotated(
+                [scenes[int(row)]["image"] for row in rows],
+                [methods[last][row] for row in rows],
+                [truth.boxes[row] for row in rows],
+            ),
+            f"Found by {last} (yellow) and true faces (blue).",
+        )
+    )
+    if records:
+        names = ("loss", "class_loss", "box_loss", "ap", "ap_height_10_16")
+        pictures.append(
+            Picture(
+                "training_detector",
+                training_curves(records, names=names),
+                "Training, stage detector.",
+            )
+        )
+    return pictures

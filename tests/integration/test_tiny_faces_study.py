@@ -1,0 +1,44 @@
+"""The ablation of the tiny-face GAN: rows, budgets and shared stages."""
+
+import pytest
+
+from experiments.studies import tiny_faces_ablation as study
+
+
+@pytest.mark.parametrize("dataset", study.DATASETS)
+def test_classifiers_of_all_rows_see_equally_many_batches(dataset):
+    _, warm_up, steps = study.DATASETS[dataset]
+    for method in study.ROWS:
+        item = study.job(dataset, method, 0)
+        if method == "bicubic_classifier":
+            assert item.steps == warm_up + steps
+            assert study.options(method)["length"] == "discriminator.train.steps"
+        else:
+            assert item.steps == steps
+            assert f"--config.discriminator.train.steps={warm_up}" in item.arguments
+
+
+def test_rows_differ_in_one_part_each():
+    arguments = {method: set(changes) for method, (_, changes) in study.ROWS.items()}
+    assert arguments["adversarial"] - arguments["full"] == {study.NO_CLASS}
+    assert arguments["refinement"] - arguments["adversarial"] == {study.NO_GAME}
+    assert arguments["generator"] - arguments["refinement"] == {"--config.generator.refine=False"}
+    # Another generator cannot start from the warm start of one with refinement.
+    assert "generator" not in study.ROWS["generator"][0]
+
+
+def test_every_row_of_the_table_is_recorded():
+    recorded = {row[0] for method in study.ROWS for row in study.options(method)["others"]}
+    assert recorded == {*study.ROWS, "detector", "bicubic"}
+
+
+def test_stages_are_taken_over_once(tmp_path):
+    before, workdir = tmp_path / "full", tmp_path / "adversarial"
+    (before / "crops").mkdir(parents=True)
+    (before / "crops" / "complete.json").write_text("{}")
+    study.take_over(before, workdir, ("crops",))
+    assert (workdir / "crops" / "complete.json").read_text() == "{}"
+    (workdir / "crops" / "complete.json").write_text("changed")
+    study.take_over(before, workdir, ("crops",))
+    assert (workdir / "crops" / "complete.json").read_text() == "changed"
+    assert [path.name for path in workdir.iterdir()] == ["crops"]

@@ -1,0 +1,93 @@
+"""Which anchors learn which face."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from jaxgen.kernels import anchors as kernels
+
+GRID = np.concatenate(
+    [
+        kernels.level_anchors((8, 8), stride=4, sizes=(8, 16)),
+        kernels.level_anchors((4, 4), stride=8, sizes=(32,)),
+    ]
+)
+match = jax.jit(partial(kernels.match, GRID))
+
+
+def faces_of(*boxes, ignored=()):
+    """Padded to four faces."""
+    padded = np.full((4, 4), 7.0, np.float32)  # padding without area
+    padded[: len(boxes)] = np.reshape(boxes, (-1, 4))
+    is_face, is_ignored = np.arange(4) < len(boxes), np.zeros(4, bool)
+    is_ignored[list(ignored)] = True
+    return padded, is_face & ~is_ignored, is_ignored
+
+
+def test_anchors_lie_on_their_cells():
+    found = kernels.level_anchors((2, 3), stride=8, sizes=(4, 16), aspect=4.0)
+    assert found.shape == (12, 4)
+    centres = (found[:, :2] + found[:, 2:]) / 2
+    # Cell (row 1, column 2) covers pixels 8 to 15 and 16 to 23: its centre is (19.5, 11.5).
+    np.testing.assert_allclose(centres[10:], [[19.5, 11.5]] * 2)
+    sides = found[:, 2:] - found[:, :2]
+    np.testing.assert_allclose(sides[10:], [[2, 8], [8, 32]], atol=1e-5)
+
+
+def test_a_face_on_an_anchor_is_learned_by_it():
+    place = 2 * (3 * 8 + 4)  # row 3, column 4, size 8
+    found = match(*faces_of(GRID[place]))
+    assert found.positive[place] and found.face[place] == 0
+    assert not (found.positive & found.negative).any()
+    assert found.negative.sum() > 100
+
+
+def test_an_image_without_faces_is_background():
+    found = match(*faces_of())
+    assert found.negative.all() and not found.positive.any()
+
+
+@pytest.mark.parametrize("box", [[5, 5, 5, 12], [9, 9, 4, 4]], ids=["without width", "inside out"])
+def test_boxes_without_area_are_learned_by_nobody(box):
+    found = match(*faces_of(box))
+    assert found.negative.all() and not found.positive.any()
+
+
+def test_tiny_faces_get_as_many_anchors_as_asked_for():
+    tiny = [13.2, 13.2, 17.2, 17.2]  # 4 pixels: IoU with an anchor of 8 is at most 0.25
+    compensated = match(*faces_of(tiny))
+    assert compensated.positive.sum() == 3
+    alone = jax.jit(partial(kernels.match, GRID, least_anchors=1))(*faces_of(tiny))
+    assert alone.positive.sum() == 1
+
+
+def test_the_best_anchor_of_a_face_is_its_own():
+    # Both fit one anchor best; the second still gets one.
+    place = 2 * (3 * 8 + 4)
+    x0, y0, x1, y1 = GRID[place]
+    found = match(*faces_of([x0, y0, x1, y1], [x0 + 1.5, y0 + 1.5, x1 - 1.5, y1 - 1.5]))
+    assert found.face[place] == 0
+    learned = set(np.asarray(found.face)[np.asarray(found.positive)].tolist())
+    assert learned == {0, 1}
+
+
+def test_ignored_faces_are_neither():
+    box = [8, 8, 24, 24]
+    inside = (GRID[:, :2] >= 8).all(1) & (GRID[:, 2:] <= 24).all(1)
+    found = match(*faces_of(box, ignored=[0]))
+    assert not found.positive.any()
+    assert not np.asarray(found.negative)[inside].any() and inside.sum() > 3
+    assert found.negative.sum() > 50
+
+
+def test_every_face_is_learned_and_padding_never():
+    rng = np.random.default_rng(0)
+    apart = np.array([[0, 3], [10, 14], [21, 20]])
+    for _ in range(20):
+        low = apart + rng.uniform(0, 2, (3, 2))
+        boxes = np.concatenate([low, low + rng.uniform(3, 8, (3, 2))], 1)
+        found = match(*faces_of(*boxes))
+        chosen = np.asarray(found.face)[np.asarray(found.positive)]
+        assert set(chosen.tolist()) == {0, 1, 2}

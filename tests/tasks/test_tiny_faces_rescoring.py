@@ -1,0 +1,104 @@
+"""Two scores become one: the rules, the limit in size, and who is looked at."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.configs.tiny_faces import gan_sections
+from jaxgen.kernels import boxes as box_kernels
+from jaxgen.tasks import tiny_faces_rescoring as rescoring
+from jaxgen.tasks.tiny_faces import Rescored
+
+
+def fusion(**changes):
+    return SimpleNamespace(**(dict(rule="mean_logit", weight=0.5, longest_side=32.0) | changes))
+
+
+DETECTOR = np.array([0.9, 0.5, 0.2, 0.6])
+GAN = np.array([0.1, 0.8, np.nan, 0.99])
+SIDES = np.array([10, 32, 8, 40])
+
+
+def test_rules_by_hand():
+    replaced = rescoring.fuse(DETECTOR, GAN, SIDES, fusion(rule="replace"))
+    np.testing.assert_allclose(replaced, [0.1, 0.8, 0.2, 0.6], rtol=1e-6)
+    product = rescoring.fuse(DETECTOR, GAN, SIDES, fusion(rule="product"))
+    np.testing.assert_allclose(product, [0.09, 0.4, 0.2, 0.6], rtol=1e-6)
+    mean = rescoring.fuse(DETECTOR, GAN, SIDES, fusion())
+    # Odds 9 and 1/9 cancel; odds 1 and 4 give 2.
+    np.testing.assert_allclose(mean, [0.5, 2 / 3, 0.2, 0.6], rtol=1e-6)
+
+
+def test_weight_of_the_gan_goes_from_detector_to_replacement():
+    alone = rescoring.fuse(DETECTOR, GAN, SIDES, fusion(weight=0.0))
+    np.testing.assert_allclose(alone, DETECTOR, rtol=1e-6)
+    whole = rescoring.fuse(DETECTOR, GAN, SIDES, fusion(weight=1.0))
+    replaced = rescoring.fuse(DETECTOR, GAN, SIDES, fusion(rule="replace"))
+    np.testing.assert_allclose(whole, replaced, rtol=1e-6)
+
+
+def test_certain_scores_stay_finite():
+    found = rescoring.fuse(np.array([0.0, 1.0]), np.array([1.0, 0.0]), np.ones(2), fusion())
+    np.testing.assert_allclose(found, [0.5, 0.5], atol=1e-6)
+
+
+def look(config, boxes, scores, seen, *, offsets=0.0, **options):
+    """Looks again with a generator that answers 0.9 and keeps what it was shown."""
+
+    def rescore(low):
+        seen.append(low)
+        count = len(low)
+        side = 4 * low.shape[1]
+        return Rescored(
+            np.full(count, 0.9),
+            np.zeros(count),
+            np.zeros((count, side, side, 3), np.uint8),
+            np.full((count, 4), offsets),
+        )
+
+    image = np.random.default_rng(0).integers(0, 256, (90, 100, 3)).astype(np.uint8)
+    return rescoring.look_again(config, rescore, image, boxes, scores, **options)
+
+
+@pytest.fixture
+def config():
+    config = gan_sections.gan_sections()
+    gan_sections.shrink_gan(config)
+    return config
+
+
+def test_small_boxes_are_looked_at_best_first(config):
+    config.gan.fusion.update(most=2, rule="replace")
+    boxes = np.array([[5, 5, 15, 17], [20, 20, 80, 80], [40, 5, 50, 15], [60, 5, 66, 13]], float)
+    scores, seen = np.array([0.2, 0.7, 0.5, 0.4]), []
+    found = look(config, boxes, scores, seen, keep_images=True)
+    (low,) = seen
+    assert low.shape == (2, 4, 4, 3)
+    # Rows 2 and 3 are the best small ones; the others keep the detector's score.
+    np.testing.assert_allclose(found.scores, [0.2, 0.7, 0.9, 0.9], rtol=1e-6)
+    np.testing.assert_array_equal(np.isnan(found.face_probability), [True, True, False, False])
+    assert set(found.super_resolved) == set(found.low) == {2, 3}
+    np.testing.assert_array_equal(found.boxes, boxes)
+
+
+def test_boxes_move_as_the_kernel_says(config):
+    config.gan.weights.box = 0.01
+    config.gan.fusion.move_boxes = True
+    boxes = np.array([[10, 10, 20, 30]], np.float32)
+    found = look(config, boxes, np.array([0.5]), [], offsets=0.2)
+    expected = box_kernels.decode(jnp.full((1, 4), 0.2), jnp.asarray(boxes))
+    np.testing.assert_allclose(found.boxes, expected, rtol=1e-5)
+
+
+def test_pictures_without_small_boxes_are_left_alone(config):
+    for boxes in (np.zeros((0, 4)), np.array([[0, 0, 70, 70]])):
+        seen = []
+        found = look(config, boxes, np.full(len(boxes), 0.3), seen)
+        assert not seen and len(found.scores) == len(boxes)
+
+
+def test_bad_box_is_refused(config):
+    with pytest.raises(ValueError, match="box"):
+        look(config, np.array([[5, 5, 5, 9]]), np.ones(1), [])
