@@ -46,7 +46,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.recogniser = ml_collections.ConfigDict()
     config.recogniser.head = "softmax"  # or "additive_margin"
     config.recogniser.train = schedule(steps=600, batch_size=64, every=150)
-    config.recogniser.optimiser = optimiser(learning_rate=1e-3, schedule="cosine")
+    config.recogniser.optimiser = optimiser(learning_rate=4e-3, schedule="cosine")
 
     config.judge = ml_collections.ConfigDict()  # stage "pose"
     config.judge.width = 1 / 8
@@ -66,9 +66,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.gan.warm_start = "both"  # from the recogniser: none, encoder, or discriminator as well
     config.gan.r1 = 0.0  # weight of the gradient penalty on real images; not in the papers
     config.gan.spectral = False  # normalise the discriminator's kernels; not in the papers
-    config.gan.train = schedule(steps=1500, batch_size=16, every=300)  # batch_size counts people
-    config.gan.optimiser = optimiser(learning_rate=2e-4, b1=0.5)
-    config.gan.discriminator_optimiser = optimiser(learning_rate=2e-4, b1=0.5)
+    config.gan.train = schedule(steps=500, batch_size=16, every=100)  # batch_size counts people
+    config.gan.optimiser = optimiser(learning_rate=1e-3, b1=0.5)
+    config.gan.discriminator_optimiser = optimiser(learning_rate=5e-4, b1=0.5)
 
     config.test = ml_collections.ConfigDict()
     config.test.protocol = "identification"  # or "verification", on the pairs of the set
