@@ -25,7 +25,7 @@ from jaxgen.data import face_alignment, hashing, splits
 from jaxgen.data.builders import images, registry
 
 UNKNOWN = -1  # pose class of a picture without a known yaw
-_SMALL, _MAPPED = 2**24, 2**30  # bytes of aligned pictures that need a file, and a mapping of it
+_SMALL, _MAPPED = 2**20, 2**30  # bytes of aligned pictures that need a file, and a mapping of it
 _CHUNK, _THREADS = 256, 2
 
 
@@ -225,23 +225,32 @@ def _without_outside(data_config, rows, outside, labels, classes):
 def _aligned(part, records, convert, rows, side, channels) -> np.ndarray:
     """The aligned pictures of some records: [N, side, side, channels] uint8."""
     shape = (len(rows), side, side, channels)
-    if np.prod(shape, dtype=np.int64) <= _SMALL:
+    size = np.prod(shape, dtype=np.int64)
+    folder = Path(part.data_set.builder.data_path) / "aligned"
+    if size <= _SMALL or not _is_writable(folder):
         array = np.empty(shape, np.uint8)
         _fill(array, records, convert, rows)
         return array
     chosen = hashlib.sha256(rows.tobytes()).hexdigest()
     facts = json.dumps([face_alignment.VERSION, part.stored, side, channels, chosen])
     digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
-    path = Path(part.data_set.builder.data_path) / "aligned" / f"{digest}.npy"
+    path = folder / f"{digest}.npy"
     if not path.exists():
-        path.parent.mkdir(exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.tmp")
         array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
         _fill(array, records, convert, rows)
         array.flush()
         unfinished.replace(path)
-    mode = "r" if np.prod(shape, dtype=np.int64) > _MAPPED else None
-    return np.load(path, mmap_mode=mode, allow_pickle=False)
+    return np.load(path, mmap_mode="r" if size > _MAPPED else None, allow_pickle=False)
+
+
+def _is_writable(folder):
+    """Makes a folder beside a prepared set, which may be shared and closed to writing."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def _fill(array, records, convert, rows):

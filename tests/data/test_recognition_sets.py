@@ -93,6 +93,13 @@ def test_the_file_of_aligned_faces_changes_nothing(multipie, monkeypatch):
     np.testing.assert_array_equal(mapped.image, plain.image)
 
 
+def test_a_set_that_is_closed_to_writing_is_aligned_in_memory(multipie, monkeypatch):
+    monkeypatch.setattr(recognition_sets, "_SMALL", 0)
+    monkeypatch.setattr(recognition_sets.os, "access", lambda folder, mode: False)
+    faces = open_tiny(multipie, "probe", size=20)
+    assert faces.image.shape == (6, 23, 23, 3) and faces.image.std() > 10
+
+
 # ------------------------------------------------------------------------- poses
 
 

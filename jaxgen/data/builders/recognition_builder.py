@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxgen.data import crop, face_alignment, face_boxes, head_pose
+from jaxgen.data import crop, face_alignment, face_boxes
 from jaxgen.data.builders import duplicates, face_labels, images, manual
 
 OPTIONS = {
@@ -188,6 +188,8 @@ def _labelled(picture, landmarks, yaw):
         five = landmarks if len(landmarks) == 5 else face_alignment.five_points(landmarks)
         picture = dataclasses.replace(picture, points=five)
         if yaw is None and np.isnan(picture.yaw) and len(landmarks) == 68:
+            from jaxgen.data import head_pose  # it starts JAX, which other sets do not need
+
             try:
                 yaw = float(head_pose.head_pose(landmarks)[0])
             except ValueError as error:
