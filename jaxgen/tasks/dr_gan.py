@@ -22,6 +22,7 @@ from jax import lax
 
 from jaxgen import losses
 from jaxgen.kernels.heatmap import masked_mean
+from jaxgen.kernels.pixels import scale, unscale
 from jaxgen.models import dr_gan as networks
 from jaxgen.training.errors import CheckpointMismatch
 from jaxgen.training.optimiser import make_optimiser
@@ -104,17 +105,6 @@ def num_identities(params: Any) -> int:
 def by_class(config) -> bool:
     """Whether poses are classes (the papers) or the yaw itself (the authors' later code)."""
     return config.pose.form == "classes"
-
-
-def scale(images: jax.Array) -> jax.Array:
-    """uint8 -> float32 in [-1, 1]."""
-    chex.assert_type(images, jnp.uint8)
-    return images.astype(jnp.float32) / 127.5 - 1
-
-
-def unscale(images: jax.Array) -> jax.Array:
-    """Inverse of `scale`, rounded to uint8."""
-    return jnp.round((jnp.clip(images, -1, 1) + 1) * 127.5).astype(jnp.uint8)
 
 
 def init_state(config, key: jax.Array, num_identities: int) -> State:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import losses
+from jaxgen.kernels.pixels import scale
 from jaxgen.models.dr_gan import Classifier
 from jaxgen.tasks import dr_gan
 from jaxgen.training.optimiser import make_optimiser
@@ -76,7 +77,7 @@ def train_step(config, part: str, state: State, batch: Any) -> tuple[State, dict
 
     def loss_of(params):
         variables = {"params": params, "batch_stats": state.network.batch_stats}
-        images = dr_gan.scale(faces["image"])
+        images = scale(faces["image"])
         (_, logits), mutated = network.apply(variables, images, train=True, mutable=["batch_stats"])
         if network.head == "additive_margin":
             each = losses.additive_margin(
@@ -109,7 +110,7 @@ def encode(config, variables: Any, images: jax.Array) -> dr_gan.Faces:
         images: uint8 [B, S, S, C].
     """
     network = net(config, "recogniser", dr_gan.num_identities(variables["params"]))
-    images = dr_gan.scale(images)
+    images = scale(images)
     both = jnp.concatenate([images, images[:, :, ::-1]])
     feature, _ = network.apply(variables, both, train=False)
     feature = feature.reshape(2, images.shape[0], -1).mean(0)
@@ -119,5 +120,5 @@ def encode(config, variables: Any, images: jax.Array) -> dr_gan.Faces:
 def poses(config, variables: Any, images: jax.Array) -> jax.Array:
     """The judge's probability of each pose class. uint8 [B, S, S, C] -> [B, num_poses]."""
     network = net(config, "judge", dr_gan.num_identities(variables["params"]))
-    _, logits = network.apply(variables, dr_gan.scale(images), train=False)
+    _, logits = network.apply(variables, scale(images), train=False)
     return jax.nn.softmax(logits)

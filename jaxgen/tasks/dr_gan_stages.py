@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_data, dr_gan_evaluation
 from jaxgen.tasks.dr_gan_schema import SECTIONS, STAGES, stages_of
-from jaxgen.training import checkpoint, loop, mesh
+from jaxgen.training import checkpoint, mesh, stages
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
 from jaxgen.training.state import run_key
@@ -61,8 +60,7 @@ def check_order(config, workdir: Path) -> None:
 
 def is_done(workdir: Path, stage: str) -> bool:
     """Whether a stage has left a checkpoint."""
-    folder = workdir / stage / "checkpoints"
-    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+    return stages.is_done(workdir / stage)
 
 
 def done_stages(workdir: Path) -> tuple[str, ...]:
@@ -131,9 +129,6 @@ def _init(config, stage, key, people):
 def _train(config, workdir, devices, sets, stage):
     faces, held_out = sets.open("train"), sets.open("validation")
     section, people = SECTIONS[stage], len(faces.people)
-    folder = workdir / stage
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = checkpoint.Checkpoints(folder / "checkpoints", best_metric=BEST)
     key = jax.random.fold_in(run_key(config.seed), STAGES.index(stage))
     state = mesh.compile_init(devices, lambda key: _init(config, stage, key, people))(key)
     if stage == "gan":
@@ -145,17 +140,16 @@ def _train(config, workdir, devices, sets, stage):
     else:
         step = partial(dr_gan_classifiers.train_step, config, section)
     validate = _validation(config, devices, stage, held_out)
-    loop.train(
-        jax.tree.map(jnp.copy, state),  # no buffer twice: the step donates all of them
+    stages.run(
+        workdir / stage,
+        devices,
+        best_metric=BEST,
+        settings=config[section].train,
+        state=state,
         step=step,
         batches=dr_gan_data.training_batches(config, section, faces),
         validate=lambda state: validate(_average(state)),
-        mesh=devices,
-        checkpoints=checkpoints,
-        workdir=folder,
-        settings=config[section].train,
     )
-    checkpoints.close()
 
 
 def _validation(config, devices, stage, held_out):

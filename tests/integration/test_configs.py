@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen.tasks import cycada_schema, laplace_schema, tiny_faces_schema
+from jaxgen.tasks import cycada_schema, dr_gan_schema, laplace_schema, tiny_faces_schema
 
 CONFIGS = Path(__file__).parents[2] / "experiments" / "configs"
 CHECKS = {
     "laplace": laplace_schema.check_config,
     "cycada": cycada_schema.check_config,
+    "dr_gan": dr_gan_schema.check_config,
     "tiny_faces": tiny_faces_schema.check_config,
 }
 DIGITS = ("mnist_to_usps", "usps_to_mnist", "svhn_to_mnist")
@@ -22,6 +23,9 @@ VARIANTS = {
     "cycada/default": ("", "smoke"),
     "cycada/digits": DIGITS,
     "cycada/paper": DIGITS,
+    "dr_gan/default": ("", "smoke"),
+    "dr_gan/paper": ("", "single", "cvpr"),
+    "dr_gan/multipie": ("", "single"),
     "tiny_faces/default": ("", "smoke"),
     "tiny_faces/wider_face": ("", "part"),
 }
