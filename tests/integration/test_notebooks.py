@@ -16,6 +16,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
     [
         ("laplace_tpu", "NME over eye corners"),
         ("cycada_tpu", "accuracy before"),
+        ("dr_gan_tpu", "rank-1 of the recogniser"),
         ("tiny_faces_tpu", "AP of the detector"),
     ],
 )
