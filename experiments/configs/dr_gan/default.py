@@ -45,7 +45,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.recogniser = ml_collections.ConfigDict()
     config.recogniser.head = "softmax"  # or "additive_margin"
-    config.recogniser.train = schedule(steps=600, batch_size=64, every=150)
+    config.recogniser.train = schedule(steps=1200, batch_size=64, every=200)
     config.recogniser.optimiser = optimiser(learning_rate=4e-3, schedule="cosine")
 
     config.judge = ml_collections.ConfigDict()  # stage "pose"
@@ -67,7 +67,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.gan.r1 = 0.0  # weight of the gradient penalty on real images; not in the papers
     config.gan.spectral = False  # normalise the discriminator's kernels; not in the papers
     config.gan.train = schedule(steps=500, batch_size=16, every=100)  # batch_size counts people
-    config.gan.optimiser = optimiser(learning_rate=1e-3, b1=0.5)
+    config.gan.optimiser = optimiser(learning_rate=5e-4, b1=0.5)
     config.gan.discriminator_optimiser = optimiser(learning_rate=5e-4, b1=0.5)
 
     config.test = ml_collections.ConfigDict()
