@@ -129,8 +129,8 @@ def test_compact_keeps_statistics_and_trains_every_parameter(compact):
 def test_a_bright_square_moves_the_logits_where_it_is(compact):
     net, variables, images = compact
     apply = jax.jit(lambda x: net.apply(variables, x, train=False))
-    images = np.zeros_like(images)
-    before = apply(images)
-    images[:, :8, 40:] = 1
-    moved = np.abs(apply(images) - before).sum((0, 3))
+    bright = np.zeros_like(images)
+    bright[:, :8, 40:] = 1
+    # Two arrays: JAX may still read the first one after the call has returned.
+    moved = np.abs(apply(bright) - apply(np.zeros_like(images))).sum((0, 3))
     assert moved[:8, 40:].mean() > 5 * moved[24:, :8].mean()
