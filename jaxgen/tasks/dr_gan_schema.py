@@ -74,6 +74,7 @@ SCHEMA: Schema = {
     "gan.schedule.slow_every": integer(1),
     "gan.schedule.threshold": number(0, 1),
     "gan.warm_start": one_of("none", "encoder", "both"),
+    "gan.select": one_of("latest", "eer"),
     "gan.r1": number(0, 1000),
     "gan.spectral": boolean,
     **_training("gan"),

@@ -64,6 +64,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # its four accuracies is above the threshold.
     config.gan.schedule = ml_collections.ConfigDict(dict(every=1, slow_every=4, threshold=0.9))
     config.gan.warm_start = "both"  # from the recogniser: none, encoder, or discriminator as well
+    # Checkpoint to use: the last, or the one with the lowest EER on held-out training people, whose
+    # decoder may have learned little yet.
+    config.gan.select = "latest"
     config.gan.r1 = 0.0  # weight of the gradient penalty on real images; not in the papers
     config.gan.spectral = False  # normalise the discriminator's kernels; not in the papers
     config.gan.train = schedule(steps=500, batch_size=16, every=100)  # batch_size counts people
