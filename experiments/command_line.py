@@ -66,6 +66,17 @@ def batch_sizes(config: ConfigDict) -> dict[str, int]:
     return {key: value for key, value in flatten(config) if key.endswith("batch_size")}
 
 
+def open_devices(config):
+    """The mesh of all devices, checked against the batch sizes."""
+    from jaxgen.training import mesh
+    from jaxgen.training.workdir import enable_compilation_cache
+
+    enable_compilation_cache()
+    devices = mesh.data_mesh()
+    mesh.check_divisible(devices, **batch_sizes(config))
+    return devices
+
+
 def print_results(numbers: Mapping[str, float], report: Path) -> None:
     """Prints the figures in columns and where the report is."""
     width = max(map(len, numbers))

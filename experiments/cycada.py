@@ -8,6 +8,7 @@ python -m experiments.cycada --mode=predict --workdir=runs/cycada --input=photos
 from absl import flags
 
 from experiments import command_line
+from experiments.command_line import open_devices
 from jaxgen.tasks.cycada_schema import check_config
 
 
@@ -41,17 +42,6 @@ def export(config, workdir):
     from jaxgen.tasks import cycada_predict
 
     print(f"wrote {cycada_predict.export(config, workdir, open_devices(config))}")
-
-
-def open_devices(config):
-    """The mesh of all devices, checked against the batch sizes."""
-    from jaxgen.training import mesh
-    from jaxgen.training.workdir import enable_compilation_cache
-
-    enable_compilation_cache()
-    devices = mesh.data_mesh()
-    mesh.check_divisible(devices, **command_line.batch_sizes(config))
-    return devices
 
 
 if __name__ == "__main__":

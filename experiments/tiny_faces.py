@@ -8,6 +8,7 @@ python -m experiments.tiny_faces --mode=predict --workdir=runs/tiny_faces --inpu
 from absl import flags
 
 from experiments import command_line
+from experiments.command_line import open_devices
 from jaxgen.tasks.tiny_faces_schema import check_config
 
 command_line.define_boxes()
@@ -49,17 +50,6 @@ def export(config, workdir):
 
     for path in tiny_faces_predict.export(config, workdir, open_devices(config)):
         print(f"wrote {path}")
-
-
-def open_devices(config):
-    """The mesh of all devices, checked against the batch sizes."""
-    from jaxgen.training import mesh
-    from jaxgen.training.workdir import enable_compilation_cache
-
-    enable_compilation_cache()
-    devices = mesh.data_mesh()
-    mesh.check_divisible(devices, **command_line.batch_sizes(config))
-    return devices
 
 
 if __name__ == "__main__":

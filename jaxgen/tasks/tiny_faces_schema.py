@@ -7,6 +7,7 @@ from jaxgen.training.config import (
     anything,
     boolean,
     check,
+    chosen_stages,
     integer,
     number,
     one_of,
@@ -161,10 +162,4 @@ def stages_of(config) -> tuple[str, ...]:
     Raises:
         ConfigError: one of them is none.
     """
-    asked = [name.strip() for name in config.stages.split(",") if name.strip()]
-    for name in asked:
-        if name not in STAGES:
-            raise ConfigError(f"config.stages names {name!r}: it may hold {', '.join(STAGES)}.")
-    if not asked:
-        raise ConfigError(f"config.stages is empty: name some of {', '.join(STAGES)}.")
-    return tuple(name for name in STAGES if name in asked)
+    return chosen_stages(config.stages, STAGES)

@@ -88,6 +88,25 @@ def check(config: ml_collections.ConfigDict, schema: Schema) -> None:
             raise ConfigError(f"config.{key}={values[key]!r}: expected {expected}.")
 
 
+def chosen_stages(asked: str, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """The stages that config.stages asks for, in the order in which they run.
+
+    Args:
+        asked: names with commas between them, in any order.
+        stages: all that there are, in order.
+
+    Raises:
+        ConfigError: one of them is none, or none is asked for.
+    """
+    names = [name.strip() for name in asked.split(",") if name.strip()]
+    for name in names:
+        if name not in stages:
+            raise ConfigError(f"config.stages names {name!r}: it may hold {', '.join(stages)}.")
+    if not names:
+        raise ConfigError(f"config.stages is empty: name some of {', '.join(stages)}.")
+    return tuple(name for name in stages if name in names)
+
+
 def flatten(config: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
     """Yields (dotted key, value) of every leaf."""
     for key, value in config.items():
