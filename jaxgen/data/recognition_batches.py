@@ -17,7 +17,7 @@ from jaxgen.data.recognition_sets import UNKNOWN, Faces
 
 
 def image_batches(
-    faces: Faces, *, batch_size, size, seed, flip=0.5, process_index=0, process_count=1
+    faces: Faces, *, batch_size, size, seed, flip=0.5, jitter=1.0, process_index=0, process_count=1
 ):
     """Endless batches of single pictures, every picture equally often.
 
@@ -27,13 +27,14 @@ def image_batches(
         size: side of the crops in pixels.
         seed: of order and crops.
         flip: probability of a mirror image.
+        jitter: how far crops move from the middle, as a share of the room there is, in [0, 1].
         process_index: which of `process_count` shares of the pictures this process reads.
         process_count: number of processes.
 
     Raises:
         ValueError: crops larger than the faces, or mirrored poses that are no class.
     """
-    change = _Crops(faces, size, flip)
+    change = _Crops(faces, size, flip, jitter)
     return array_batches.batches(
         {"row": np.arange(len(faces.identity))},
         batch_size=batch_size,
@@ -45,7 +46,16 @@ def image_batches(
 
 
 def set_batches(
-    faces: Faces, *, people, images, size, seed, flip=0.5, process_index=0, process_count=1
+    faces: Faces,
+    *,
+    people,
+    images,
+    size,
+    seed,
+    flip=0.5,
+    jitter=1.0,
+    process_index=0,
+    process_count=1,
 ):
     """Endless batches of sets, every person equally often.
 
@@ -57,15 +67,15 @@ def set_batches(
         faces: of training.
         people: sets per batch of THIS process.
         images: pictures per set.
-        size, seed, flip, process_index, process_count: as of `image_batches`; processes share out
-            the people.
+        size, seed, flip, jitter, process_index, process_count: as of `image_batches`; processes
+            share out the people.
 
     Raises:
         ValueError: as of `image_batches`; or a person without a picture.
     """
     if images < 1:
         raise ValueError(f"a set holds one picture or more, got {images}")
-    change = _Crops(faces, size, flip, images)
+    change = _Crops(faces, size, flip, jitter, images)
     return array_batches.batches(
         {"person": np.arange(len(faces.people))},
         batch_size=people,
@@ -117,11 +127,17 @@ def mirrored_classes(classes) -> np.ndarray:
 class _Crops:
     """Changes of batches of row or person numbers into batches of pictures."""
 
-    def __init__(self, faces, size, flip, images=1):
+    def __init__(self, faces, size, flip, jitter, images=1):
         if not 0 <= flip <= 1:
             raise ValueError(f"config.data.flip is a probability, got {flip}")
+        if not 0 <= jitter <= 1:
+            raise ValueError(f"jitter is a share of the room around the middle, got {jitter}")
         _check_size(faces.image.shape[1], size)
         self._faces, self._size, self._flip, self._images = faces, size, flip, images
+        # Crops start in [low, high], around the middle that evaluation sees.
+        middle = (faces.image.shape[1] - size) // 2
+        self._low = middle - round(jitter * middle)
+        self._high = middle + round(jitter * (faces.image.shape[1] - size - middle))
         self._mirrored = mirrored_classes(faces.classes) if flip > 0 else None
         self._rows = faces.rows_of_people()
         empty = [name for name, r in zip(faces.people, self._rows, strict=True) if not len(r)]
@@ -147,8 +163,7 @@ class _Crops:
 
     def _crop(self, rng, rows):
         faces, size = self._faces, self._size
-        room = faces.image.shape[1] - size
-        places = rng.integers(0, room + 1, (len(rows), 2))
+        places = rng.integers(self._low, self._high + 1, (len(rows), 2))
         flips = rng.random(len(rows)) < self._flip
         image = np.empty((len(rows), size, size, faces.image.shape[3]), np.uint8)
         for place, (row, (y, x), flip) in enumerate(zip(rows, places, flips, strict=True)):

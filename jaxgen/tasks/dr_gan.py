@@ -5,6 +5,10 @@ in a wanted pose from that feature, a pose code and noise. A discriminator says 
 pose, and whether the image is real. Because the pose of what is drawn comes from the code, the
 feature has no reason to hold it. Several images of a person give one feature, their mean weighted
 by confidence, and the decoder draws from that too: so the confidence learns which images to trust.
+What generator and discriminator want, term by term, is in dr_gan_losses.py.
+
+Not in the papers, and off in paper.py: where another picture of the person is at hand, its pose is
+the wanted one and the drawing is compared with it, pixel by pixel (gan.weights.pixel).
 
 Contract of the file: images arrive as uint8 [B, S, S, C] aligned faces. A training batch holds sets
 of n images of one person each; with n = 1 it is the paper's single-image form. P is the number of
@@ -20,17 +24,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgen import losses
 from jaxgen.kernels.heatmap import masked_mean
 from jaxgen.kernels.pixels import scale, unscale
 from jaxgen.models import dr_gan as networks
+from jaxgen.tasks.dr_gan_losses import (
+    ACCURACIES,
+    UNKNOWN_POSE,
+    Poses,
+    accuracies,
+    by_class,
+    discriminator_terms,
+    generator_terms,
+    reality,
+)
 from jaxgen.training.errors import CheckpointMismatch
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
-MARGIN_SCALE, MARGIN = 30.0, 0.35  # of additive-margin softmax, as in the authors' later code
-UNKNOWN_POSE = -1
-ACCURACIES = ("identity", "pose", "real", "fake")
 _JUDGED = (
     "loss",
     *("gradient_norm", "update_norm", "parameter_norm"),
@@ -54,13 +64,6 @@ class Faces(NamedTuple):
 
     feature: jax.Array  # [B, F] float32; compare by cosine
     confidence: jax.Array  # [B] float32 in (0, 1)
-
-
-class Poses(NamedTuple):
-    """Poses in the two ways in which they are used."""
-
-    code: jax.Array  # [R, num_poses] one-hot, or [R, 1] yaw / 90 degrees: for the decoder
-    label: jax.Array  # [R] int32 class, or [R] float32 yaw in radians: for the discriminator
 
 
 # ------------------------------------------------------------------------------- networks
@@ -100,11 +103,6 @@ def discriminator_net(config, num_identities: int) -> networks.Discriminator:
 def num_identities(params: Any) -> int:
     """People that a discriminator or recogniser with these params knows."""
     return jax.tree.leaves(params["identity"])[0].shape[-1]
-
-
-def by_class(config) -> bool:
-    """Whether poses are classes (the papers) or the yaw itself (the authors' later code)."""
-    return config.pose.form == "classes"
 
 
 def init_state(config, key: jax.Array, num_identities: int) -> State:
@@ -203,6 +201,15 @@ def pose_code(config, yaw: jax.Array) -> Poses:
     return Poses(jax.nn.one_hot(nearest, len(classes)), nearest)
 
 
+def real_poses(config, faces: Any) -> Poses:
+    """Poses of the images of a batch, in order; label -1 or NaN where unknown."""
+    if by_class(config):
+        label = faces["pose"].reshape(-1)
+        return Poses(jax.nn.one_hot(label, len(config.pose.classes)), label)
+    yaw = faces["yaw"].reshape(-1)
+    return Poses(yaw[:, None] / 90, jnp.deg2rad(yaw))
+
+
 def draw_poses(config, key: jax.Array, shape: tuple[int, ...]) -> Poses:
     """Random target poses: every class alike; a yaw within pose.limit, often near frontal.
 
@@ -255,107 +262,6 @@ def drop_images(key: jax.Array, mask: jax.Array, *, rate: float) -> jax.Array:
     return mask & ((luck >= rate) | luckiest)
 
 
-# --------------------------------------------------------------------------------- losses
-
-
-def identity_loss(config, verdict: networks.Verdict, labels: jax.Array) -> jax.Array:
-    """Cross-entropy of the person. Labels [R]; in the CVPR form N is the label "fake". -> [R]."""
-    if config.gan.form == "fake_class":
-        return losses.cross_entropy(_with_fake(verdict), labels, ignore=-1)
-    if config.gan.head == "additive_margin":
-        return losses.additive_margin(verdict.identity, labels, scale=MARGIN_SCALE, margin=MARGIN)
-    return losses.cross_entropy(verdict.identity, labels, ignore=-1)
-
-
-def pose_loss(config, predicted: jax.Array, label: jax.Array) -> jax.Array:
-    """Cross-entropy of the class, 0 where unknown; or squared error in radians. -> [R]."""
-    if by_class(config):
-        return losses.cross_entropy(predicted, label, ignore=UNKNOWN_POSE)
-    known = jnp.isfinite(label)
-    return jnp.where(known, jnp.square(predicted[:, 0] - jnp.where(known, label, 0)), 0)
-
-
-def reality(config, verdict: networks.Verdict) -> jax.Array:
-    """Logit of being real, in both forms. -> [R]."""
-    if config.gan.form == "separate":
-        return verdict.real
-    return jax.nn.logsumexp(verdict.identity, -1) - verdict.real
-
-
-def generator_terms(config, verdict: networks.Verdict, identity, poses: Poses, weight) -> dict:
-    """What the generator wants of the discriminator: the right person, pose, and "real".
-
-    Args:
-        config: gan.form is "separate" (TPAMI) or "fake_class" (CVPR), where the loss of the
-            identity already says "not fake".
-        verdict: of R synthetic images.
-        identity: [R] the person that each should show.
-        poses: [R] the pose that each should have.
-        weight: [R] bool, False where an image does not count.
-
-    Returns:
-        Means [] by name.
-    """
-    terms = {
-        "identity": identity_loss(config, verdict, identity),
-        "pose": pose_loss(config, verdict.pose, poses.label),
-    }
-    if config.gan.form == "separate":
-        terms["adversarial"] = losses.ADVERSARIAL[config.gan.loss].generator(verdict.real)
-    return {name: masked_mean(value, weight) for name, value in terms.items()}
-
-
-def discriminator_terms(config, on_real, on_fake, identity, pose, weight_real, weight_fake) -> dict:
-    """What the discriminator wants: person and pose of real images, and to tell fakes.
-
-    Args:
-        config: gan.form as above.
-        on_real: Verdict of real images [R].
-        on_fake: Verdict of synthetic images [R'].
-        identity: [R] true people.
-        pose: [R] true poses, as `pose_loss` wants them.
-        weight_real: [R] bool.
-        weight_fake: [R'] bool.
-
-    Returns:
-        Means [] by name.
-    """
-    terms = {
-        "identity": masked_mean(identity_loss(config, on_real, identity), weight_real),
-        "pose": masked_mean(pose_loss(config, on_real.pose, pose), weight_real),
-    }
-    if config.gan.form == "fake_class":
-        fake = jnp.full(len(on_fake.real), on_fake.identity.shape[-1])
-        terms["adversarial"] = masked_mean(identity_loss(config, on_fake, fake), weight_fake)
-        return terms
-    game = losses.ADVERSARIAL[config.gan.loss]
-    real, fake = game.discriminator(on_real.real, on_fake.real)
-    terms["adversarial"] = masked_mean(real, weight_real) + masked_mean(fake, weight_fake)
-    return terms
-
-
-def accuracies(config, on_real, on_fake, identity, pose, weight_real, weight_fake) -> dict:
-    """Shares in [0, 1] that the discriminator gets right; arguments as of discriminator_terms."""
-    logits = _with_fake(on_real) if config.gan.form == "fake_class" else on_real.identity
-    known = weight_real
-    if by_class(config):
-        right_pose, known = on_real.pose.argmax(-1) == pose, known & (pose != UNKNOWN_POSE)
-    else:
-        right_pose = jnp.abs(on_real.pose[:, 0] - pose) < jnp.deg2rad(7.5)
-        known = known & jnp.isfinite(pose)
-    middle = 0.5 if config.gan.loss == "least_squares" else 0.0
-    return {
-        "identity": masked_mean(1.0 * (logits.argmax(-1) == identity), weight_real),
-        "pose": masked_mean(1.0 * right_pose, known),
-        "real": masked_mean(1.0 * (reality(config, on_real) > middle), weight_real),
-        "fake": masked_mean(1.0 * (reality(config, on_fake) < middle), weight_fake),
-    }
-
-
-def _with_fake(verdict):
-    return jnp.concatenate([verdict.identity, verdict.real[:, None]], -1)
-
-
 # ------------------------------------------------------------------------------ one step
 
 
@@ -374,10 +280,8 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     """
     settings, faces = config.gan, batch["faces"]
     key = jax.random.fold_in(state.key, state.step)
-    count = faces["mask"].shape[1]
     images = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
-    identity = faces["identity"].repeat(count)
-    pose = faces["pose"] if by_class(config) else jnp.deg2rad(faces["yaw"])
+    identity = faces["identity"].repeat(faces["mask"].shape[1])
     there = faces["mask"].reshape(-1)
     judge = discriminator_net(config, num_identities(state.discriminator.params))
 
@@ -385,20 +289,17 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         variables = {"params": params, "batch_stats": state.discriminator.batch_stats[kind]}
         return judge.apply(variables, images, train=True, mutable=["batch_stats"])
 
-    # Synthetic images: one of each image, and one of each set if it has several.
-    wanted = identity, there
-    if count > 1:
-        wanted = (
-            jnp.concatenate([identity, faces["identity"]]),
-            jnp.concatenate([there, faces["mask"].any(-1)]),
-        )
+    wanted = wanted_images(config, key, faces)
 
     def generator_loss(params):
-        fake, poses, statistics = synthesise(
-            config, key, params, state.generator.batch_stats, images, faces["mask"]
+        fake, statistics = synthesise(
+            config, key, params, state.generator.batch_stats, images, faces["mask"], wanted
         )
         verdict, _ = criticise(state.discriminator.params, fake, "fake")
-        terms = generator_terms(config, verdict, wanted[0], poses, wanted[1])
+        terms = generator_terms(config, verdict, wanted.identity, wanted.poses, wanted.there)
+        if settings.weights.pixel:
+            error = jnp.abs(fake - images[wanted.like]).mean((1, 2, 3))
+            terms["pixel"] = masked_mean(error, wanted.paired)
         total = sum(settings.weights[name] * value for name, value in terms.items())
         return total, (terms, fake, statistics)
 
@@ -418,7 +319,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         # Apart, so that each kind of image is normalised by its own statistics.
         on_real, of_real = criticise(params, images, "real")
         on_fake, of_fake = criticise(params, fake, "fake")
-        facts = on_real, on_fake, identity, pose.reshape(-1), there, wanted[1]
+        facts = on_real, on_fake, identity, real_poses(config, faces).label, there, wanted.there
         parts = discriminator_terms(config, *facts)
         total = sum(settings.weights[name] * value for name, value in parts.items())
         if settings.r1:
@@ -446,48 +347,94 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     return State(state.step + 1, state.key, generator, discriminator, judged), metrics
 
 
-def synthesise(config, key, params, statistics, images, mask):
-    """Each image's person, and each set's, in random poses.
+class Wanted(NamedTuple):
+    """What to draw: each image's person once, then each set's. R = P n, and P more with sets."""
+
+    identity: jax.Array  # [R] int32
+    poses: Poses  # [R]
+    there: jax.Array  # [R] bool: whether its source is an image, not a filler
+    like: jax.Array  # [R] int32: a real image [P n] of that person
+    paired: jax.Array  # [R] bool: whether that image has the wanted pose
+
+
+def wanted_images(config, key: jax.Array, faces: Any) -> Wanted:
+    """Random poses; or, with gan.weights.pixel, those of other pictures of the same people.
+
+    Args:
+        config: gan.fuse says whether sets of several images are drawn from as well.
+        key: PRNG key.
+        faces: as of `train_step`.
+    """
+    people, count = faces["mask"].shape
+    place = jnp.arange(people * count).reshape(people, count)
+    pose_of_each, pose_of_set = jax.random.split(key)
+    drawn = draw_poses(config, pose_of_each, (people, count))
+    # The next picture of its set.
+    each = faces["identity"].repeat(count), faces["mask"].reshape(-1), jnp.roll(place, -1, 1)
+    identity, there, like = (part.reshape(-1) for part in each)
+    if _has_sets(config, count):
+        drawn = _join(drawn, draw_poses(config, pose_of_set, (people, 1)))
+        identity, there, like = _join(
+            (identity, there, like), (faces["identity"], faces["mask"].any(-1), place[:, 0])
+        )
+    if not config.gan.weights.pixel:
+        return Wanted(identity, drawn, there, like, jnp.zeros_like(there))
+    real = real_poses(config, faces)
+    label = real.label
+    known = (label != UNKNOWN_POSE) if by_class(config) else jnp.isfinite(label)
+    paired = (known & faces["mask"].reshape(-1))[like] & there
+    poses = Poses(
+        jnp.where(paired[:, None], real.code[like], drawn.code),
+        jnp.where(paired, label[like], drawn.label),
+    )
+    return Wanted(identity, poses, there, like, paired)
+
+
+def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):
+    """Draws what is wanted.
 
     Args:
         config: of the run.
-        key: PRNG key for poses, noise and dropped images.
+        key: PRNG key for noise and dropped images.
         params: {"encoder", "decoder"}.
         statistics: the same, of batch normalisation.
         images: [P n, S, S, C] float32 in [-1, 1].
         mask: [P, n] bool.
+        wanted: of `wanted_images`.
 
     Returns:
-        Images [R, S, S, C], their Poses, new statistics; R = P n, and P more if n > 1.
+        Images [R, S, S, C] and new statistics.
     """
     people, count = mask.shape
-    key_pose, key_noise, key_drop = jax.random.split(key, 3)
+    key_noise, key_drop = jax.random.split(jax.random.fold_in(key, 1))
     (feature, confidence), encoder = encoder_net(config).apply(
         {"params": params["encoder"], "batch_stats": statistics["encoder"]},
         images,
         train=True,
         mutable=["batch_stats"],
     )
-    if count > 1:
+    if _has_sets(config, count):
         kept = drop_images(key_drop, mask, rate=config.gan.drop_images)
         sets = feature.reshape(people, count, -1)
-        fused = fuse(sets, confidence.reshape(people, count), kept)
-        feature = jnp.concatenate([feature, fused])
-    poses = draw_poses(config, key_pose, (people, count))
-    if count > 1:
-        of_sets = draw_poses(config, jax.random.fold_in(key_pose, 1), (people, 1))
-        poses = jax.tree.map(lambda *each: jnp.concatenate(each), poses, of_sets)
+        feature = _join(feature, fuse(sets, confidence.reshape(people, count), kept))
     noise = jax.random.uniform(key_noise, (len(feature), config.model.noise), minval=-1, maxval=1)
     fake, decoder = decoder_net(config).apply(
         {"params": params["decoder"], "batch_stats": statistics["decoder"]},
         feature,
-        poses.code,
+        wanted.poses.code,
         noise,
         train=True,
         mutable=["batch_stats"],
     )
-    new = {"encoder": encoder["batch_stats"], "decoder": decoder["batch_stats"]}
-    return fake, poses, new
+    return fake, {"encoder": encoder["batch_stats"], "decoder": decoder["batch_stats"]}
+
+
+def _has_sets(config, count):
+    return config.gan.fuse and count > 1
+
+
+def _join(first, second):
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), first, second)
 
 
 def _real_gradient(config, criticise, params, images):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxgen import losses
 from jaxgen.kernels.pixels import scale
 from jaxgen.models.dr_gan import Classifier
-from jaxgen.tasks import dr_gan
+from jaxgen.tasks import dr_gan, dr_gan_losses
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
@@ -81,10 +81,10 @@ def train_step(config, part: str, state: State, batch: Any) -> tuple[State, dict
         (_, logits), mutated = network.apply(variables, images, train=True, mutable=["batch_stats"])
         if network.head == "additive_margin":
             each = losses.additive_margin(
-                logits, labels, scale=dr_gan.MARGIN_SCALE, margin=dr_gan.MARGIN
+                logits, labels, scale=dr_gan_losses.MARGIN_SCALE, margin=dr_gan_losses.MARGIN
             )
         else:
-            each = losses.cross_entropy(logits, labels, ignore=dr_gan.UNKNOWN_POSE)
+            each = losses.cross_entropy(logits, labels, ignore=dr_gan_losses.UNKNOWN_POSE)
         return each.mean(), (mutated["batch_stats"], (logits.argmax(-1) == labels).mean())
 
     (loss, (batch_stats, accuracy)), grads = jax.value_and_grad(loss_of, has_aux=True)(

@@ -49,6 +49,7 @@ def training_batches(config, part: str, faces: recognition_sets.Faces) -> Zipped
         size=config.data.size,
         seed=config.seed,
         flip=config.data.flip,
+        jitter=config[part].jitter,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

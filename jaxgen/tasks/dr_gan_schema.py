@@ -34,11 +34,13 @@ def _angles(value) -> str | None:
 def _training(section: str) -> Schema:
     rules = {k: rule for k, rule in TRAINING_SCHEMA.items() if k.startswith("train.")}
     return {f"{section}.{key}": rule for key, rule in rules.items()} | {
+        f"{section}.jitter": number(0, 1),
         f"{section}.train.batch_size": integer(1),
         **optimiser_schema(f"{section}.optimiser"),
     }
 
 
+WEIGHTS = ("adversarial", "identity", "pose", "pixel")
 _HEAD = one_of("softmax", "additive_margin")
 _WIDTH = number(0, 4, above=True)
 SCHEMA: Schema = {
@@ -66,11 +68,12 @@ SCHEMA: Schema = {
     "judge.width": _WIDTH,
     **_training("judge"),
     "gan.images": integer(1),
+    "gan.fuse": boolean,
     "gan.drop_images": number(0, 0.95),
     "gan.form": one_of("separate", "fake_class"),
     "gan.head": _HEAD,
     "gan.loss": one_of("non_saturating", "least_squares", "hinge"),
-    **{f"gan.weights.{name}": number(0, 1000) for name in ("adversarial", "identity", "pose")},
+    **{f"gan.weights.{name}": number(0, 1000) for name in WEIGHTS},
     "gan.schedule.every": integer(1),
     "gan.schedule.slow_every": integer(1),
     "gan.schedule.threshold": number(0, 1),
@@ -109,6 +112,11 @@ def check_config(config) -> None:
         raise ConfigError(
             'config.gan.head="additive_margin" has no vector for the person "fake": use '
             'config.gan.form="separate" with it.'
+        )
+    if config.gan.weights.pixel and config.gan.images < 2:
+        raise ConfigError(
+            "config.gan.weights.pixel compares with another picture of the person: it needs "
+            "config.gan.images of 2 or more, or weight 0."
         )
     if config.gan.warm_start == "both" and config.gan.spectral:
         raise ConfigError(

@@ -67,6 +67,14 @@ def test_crops_of_single_pictures(faces):
     assert corners == {(y, x) for y in range(4) for x in range(4)}
 
 
+@pytest.mark.parametrize(("jitter", "starts"), [(0.0, {1}), (0.5, {1, 2}), (1.0, {0, 1, 2, 3})])
+def test_jitter_is_a_share_of_the_room_around_the_middle(faces, jitter, starts):
+    """Faces of 11 pixels hold crops of 8 at 0 to 3; evaluation sees the one at 1."""
+    stream = batches.image_batches(faces, batch_size=22, size=8, seed=0, jitter=jitter)
+    found = {y for batch in take(stream, 4) for y in batch["image"][..., 1].min((1, 2))}
+    assert found == starts
+
+
 def test_sets_hold_different_pictures_of_one_person(faces):
     for batch in take(batches.set_batches(faces, people=4, images=3, size=8, seed=0), 10):
         assert batch["image"].shape == (4, 3, 8, 8, 3)

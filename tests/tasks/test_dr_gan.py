@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from experiments.configs.dr_gan import default
 from jaxgen.models.dr_gan import Verdict
 from jaxgen.tasks import dr_gan, dr_gan_classifiers
-from jaxgen.tasks.dr_gan_schema import check_config
+from jaxgen.tasks import dr_gan_losses as terms
+from jaxgen.tasks.dr_gan_schema import WEIGHTS, check_config
 from jaxgen.training.errors import CheckpointMismatch, ConfigError
 from jaxgen.training.state import run_key
 
@@ -145,7 +146,7 @@ def log_softmax(x):
 def test_tpami_form_has_three_tasks():
     config, real, fake = tiny(), verdict(4), verdict(4, seed=1)
     labels, pose, every = jnp.array([0, 1, 2, 3]), jnp.array([0, 1, 2, -1]), jnp.ones(4, bool)
-    found = dr_gan.discriminator_terms(config, real, fake, labels, pose, every, every)
+    found = terms.discriminator_terms(config, real, fake, labels, pose, every, every)
     identity = -np.mean([log_softmax(np.asarray(real.identity))[i, i] for i in range(4)])
     # The fourth image has no known pose; it counts as 0.
     poses = -np.sum([log_softmax(np.asarray(real.pose))[i, i] for i in range(3)]) / 4
@@ -153,8 +154,8 @@ def test_tpami_form_has_three_tasks():
     np.testing.assert_allclose(found["identity"], identity, rtol=1e-5)
     np.testing.assert_allclose(found["pose"], poses, rtol=1e-5)
     np.testing.assert_allclose(found["adversarial"], game, rtol=1e-5)
-    poses = dr_gan.Poses(None, jnp.array([0, 0, 1, 2]))
-    found = dr_gan.generator_terms(config, fake, labels, poses, every)
+    poses = terms.Poses(None, jnp.array([0, 0, 1, 2]))
+    found = terms.generator_terms(config, fake, labels, poses, every)
     np.testing.assert_allclose(
         found["adversarial"], np.mean(np.log1p(np.exp(-fake.real))), rtol=1e-5
     )
@@ -165,37 +166,74 @@ def test_cvpr_form_calls_fakes_one_more_person():
     config, real, fake = tiny(**{"gan.form": "fake_class"}), verdict(3), verdict(3, seed=1)
     labels, every = jnp.array([4, 0, 1]), jnp.ones(3, bool)
     joined = [log_softmax(np.c_[v.identity, v.real]) for v in (real, fake)]
-    found = dr_gan.discriminator_terms(config, real, fake, labels, labels, every, every)
+    found = terms.discriminator_terms(config, real, fake, labels, labels, every, every)
     rows = np.arange(3)
     np.testing.assert_allclose(found["identity"], -joined[0][rows, labels].mean(), rtol=1e-5)
     np.testing.assert_allclose(found["adversarial"], -joined[1][:, PEOPLE].mean(), rtol=1e-5)
-    found = dr_gan.generator_terms(config, fake, labels, dr_gan.Poses(None, labels % 3), every)
+    found = terms.generator_terms(config, fake, labels, terms.Poses(None, labels % 3), every)
     assert set(found) == {"identity", "pose"}
     np.testing.assert_allclose(found["identity"], -joined[1][rows, labels].mean(), rtol=1e-5)
     chances = np.exp(joined[0][:, PEOPLE])
-    np.testing.assert_allclose(jax.nn.sigmoid(dr_gan.reality(config, real)), 1 - chances, rtol=1e-5)
+    np.testing.assert_allclose(jax.nn.sigmoid(terms.reality(config, real)), 1 - chances, rtol=1e-5)
 
 
 def test_absent_images_do_not_count():
     config, one, two = tiny(), verdict(2), verdict(2, seed=1)
     labels, half, every = jnp.array([1, 2]), jnp.array([True, False]), jnp.ones(2, bool)
     first = jax.tree.map(lambda x: x[:1], (one, two))
-    expected = dr_gan.discriminator_terms(
+    expected = terms.discriminator_terms(
         config, *first, labels[:1], labels[:1], every[:1], every[:1]
     )
-    found = dr_gan.discriminator_terms(config, one, two, labels, labels, half, half)
+    found = terms.discriminator_terms(config, one, two, labels, labels, half, half)
     chex.assert_trees_all_close(found, expected, rtol=1e-6)
-    right = dr_gan.accuracies(config, one, two, labels, labels, half, half)
-    expected = dr_gan.accuracies(config, *first, labels[:1], labels[:1], every[:1], every[:1])
+    right = terms.accuracies(config, one, two, labels, labels, half, half)
+    expected = terms.accuracies(config, *first, labels[:1], labels[:1], every[:1], every[:1])
     chex.assert_trees_all_close(right, expected)
 
 
 def test_additive_margin_asks_for_more():
     config = tiny(**{"gan.head": "additive_margin"})
     cosines = Verdict(jnp.array([[0.9, 0.5]]), None, None)
-    found = dr_gan.identity_loss(config, cosines, jnp.array([0]))
+    found = terms.identity_loss(config, cosines, jnp.array([0]))
     logits = 30 * np.array([0.9 - 0.35, 0.5])
     np.testing.assert_allclose(found, -log_softmax(logits)[:1], rtol=1e-4)
+
+
+# ------------------------------------------------------------------------- what is drawn
+
+
+def test_without_pixel_loss_poses_are_random_and_nothing_is_paired():
+    config = tiny(**{"gan.weights.pixel": 0.0})
+    found = dr_gan.wanted_images(config, jax.random.key(0), faces(config, people=200))
+    assert found.identity.shape == (600,) and not found.paired.any()
+    assert np.bincount(found.poses.label).min() > 150
+
+
+@pytest.mark.parametrize("form", ["classes", "yaw"])
+def test_pairs_show_the_same_person_in_the_wanted_pose(form):
+    config = tiny(**{"pose.form": form, "gan.images": 3})
+    batch = faces(config, people=6)
+    batch["mask"][0] = [True, True, False]  # its second image would be paired with a filler
+    batch["pose"][1, 1], batch["yaw"][1, 1] = -1, np.nan  # nobody knows: not for the first image
+    found = dr_gan.wanted_images(config, jax.random.key(0), batch)
+    of_images, of_sets = np.arange(18), np.arange(18, 24)
+    np.testing.assert_array_equal(found.identity[of_images], batch["identity"].repeat(3))
+    np.testing.assert_array_equal(found.identity[of_sets], batch["identity"])
+    np.testing.assert_array_equal(found.like // 3, np.r_[np.arange(6).repeat(3), np.arange(6)])
+    assert (found.like[of_images] != of_images).all()
+    paired = np.asarray(found.paired)
+    np.testing.assert_array_equal(np.flatnonzero(~paired), [1, 2, 3])
+    real = dr_gan.real_poses(config, batch)
+    for code_or_label, of_real in zip(found.poses, real, strict=True):
+        np.testing.assert_array_equal(code_or_label[paired], of_real[found.like][paired])
+    # Where there is no pair a random pose is wanted, with which the losses can go on.
+    assert np.isfinite(found.poses.code).all() and np.isfinite(found.poses.label).all()
+
+
+def test_single_image_form_draws_from_no_set():
+    config = tiny(**{"gan.fuse": False})
+    found = dr_gan.wanted_images(config, jax.random.key(0), faces(config))
+    assert found.identity.shape == (6,)
 
 
 # --------------------------------------------------------------------------------- step
@@ -210,8 +248,9 @@ def test_step_moves_both_players_and_keeps_statistics_apart(sets):
     assert changed(before.discriminator.params, after.discriminator.params)
     real, fake = (after.discriminator.batch_stats[kind] for kind in ("real", "fake"))
     assert changed(real, fake)
-    terms = sum(metrics[name] for name in ("adversarial", "identity", "pose"))
-    np.testing.assert_allclose(metrics["loss"], terms, rtol=1e-5)
+    weights = config.gan.weights
+    total = sum(weights[name] * metrics[name] for name in WEIGHTS)
+    np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
 
 
 def test_strong_discriminator_rests(sets):
@@ -246,7 +285,11 @@ def test_absent_image_of_a_set_changes_nothing_but_batch_statistics(sets):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"gan.images": 1, "pose.form": "yaw", "gan.r1": 1.0, "gan.warm_start": "none"},
+        {
+            **{"gan.images": 1, "gan.weights.pixel": 0.0, "gan.warm_start": "none"},
+            **{"pose.form": "yaw", "gan.r1": 1.0},
+        },
+        {"gan.fuse": False, "pose.form": "yaw"},
         {"gan.form": "fake_class", "gan.spectral": True},
         {"gan.head": "additive_margin"},
     ],
@@ -327,6 +370,7 @@ def test_encoding_forgets_mirroring_and_drawing_follows_the_pose(sets, trained):
         ({"pose.classes": (0.0, -45.0)}, "rising angles"),
         ({"pose.classes": (-45.0, 0.0)}, "mirror images"),
         ({"gan.form": "fake_class", "gan.head": "additive_margin"}, "no vector"),
+        ({"gan.images": 1}, "another picture"),
         ({"gan.warm_start": "both", "gan.spectral": True}, "spectral"),
         ({"gan.warm_start": "both", "gan.head": "additive_margin"}, "the same value"),
         ({"stages": "gan,nonsense"}, "nonsense"),

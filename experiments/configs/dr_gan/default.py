@@ -45,21 +45,29 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.recogniser = ml_collections.ConfigDict()
     config.recogniser.head = "softmax"  # or "additive_margin"
+    # How far training crops move in the room that aligned faces leave: 1 = all of it, as published.
+    config.recogniser.jitter = 1.0
     config.recogniser.train = schedule(steps=1200, batch_size=64, every=200)
     config.recogniser.optimiser = optimiser(learning_rate=4e-3, schedule="cosine")
 
     config.judge = ml_collections.ConfigDict()  # stage "pose"
     config.judge.width = 1 / 8
+    config.judge.jitter = 1.0
     config.judge.train = schedule(steps=300, batch_size=64, every=100)
     config.judge.optimiser = optimiser(learning_rate=1e-3, schedule="cosine")
 
     config.gan = ml_collections.ConfigDict()
-    config.gan.images = 4  # of each person in a set; 1 is the single-image form
+    config.gan.images = 4  # of each person in a batch
+    config.gan.fuse = True  # draw from sets of them as well; False is the single-image form
+    config.gan.jitter = 0.25  # drawings are sharper where real faces keep their place
     config.gan.drop_images = 0.5  # share of a set left out at random, so that any number works
     config.gan.form = "separate"  # real or fake apart (TPAMI); "fake_class": one more person (CVPR)
     config.gan.head = "softmax"  # or "additive_margin"
     config.gan.loss = "non_saturating"
-    config.gan.weights = ml_collections.ConfigDict(dict(adversarial=1.0, identity=1.0, pose=1.0))
+    # pixel: the drawing against the person's real picture in that pose; not in the papers.
+    config.gan.weights = ml_collections.ConfigDict(
+        dict(adversarial=1.0, identity=1.0, pose=1.0, pixel=30.0)
+    )
     # The discriminator moves every `every` steps, and every `slow_every` steps while the mean of
     # its four accuracies is above the threshold.
     config.gan.schedule = ml_collections.ConfigDict(dict(every=1, slow_every=4, threshold=0.9))

@@ -1,4 +1,4 @@
-"""DR-GAN as published: 96 pixels, full width, no warm start, no averages, batches of 60 images.
+"""DR-GAN as published: 96 pixels, full width, 60 images a step, no pixel loss or moving averages.
 
     python -m experiments.dr_gan --config=experiments/configs/dr_gan/paper.py --workdir=runs/paper
 
@@ -19,6 +19,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.size = 96
     config.model.update(width=1.0, halvings=4, features=320, noise=50)
     config.gan.update(images=6, warm_start="none", drop_images=0.5)
+    config.gan.weights.pixel = 0.0
+    config.gan.jitter = 1.0
     config.gan.train.update(steps=40_000, batch_size=10, ema_decay=0.0, validate_every=2000)
     config.gan.train.update(log_every=50, checkpoint_every=2000)
     for optimiser in (config.gan.optimiser, config.gan.discriminator_optimiser):
