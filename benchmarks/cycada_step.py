@@ -13,7 +13,6 @@ Needs the extra "bench".
 """
 
 import argparse
-import os
 from functools import partial
 
 import numpy as np
@@ -54,15 +53,9 @@ def jaxgen_step(batch: int, features: int, blocks: int, remat: bool):
     return step.lower(state, data).compile(), state, data
 
 
-def restrict(cores: int) -> None:
-    """Lets this process run on the first `cores` cores only; 0 for all."""
-    if cores:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-
-
 def jaxgen_run(*, batch, features, blocks, remat, cores):
     """A function that trains one step in jaxgen."""
-    restrict(cores)
+    timing.restrict(cores)
     from jaxgen import host_memory
 
     host_memory.keep_freed()
@@ -79,7 +72,7 @@ def jaxgen_run(*, batch, features, blocks, remat, cores):
 
 def torch_run(*, batch, features, blocks, channels_last, keep_freed, cores):
     """The same in PyTorch."""
-    restrict(cores)
+    timing.restrict(cores)
     if keep_freed:
         from jaxgen import host_memory
 
@@ -134,10 +127,7 @@ def measure(setting, args):
         return
     options = dict(batch=batch, features=features, blocks=blocks, cores=args.cores)
     contestants = {"jaxgen": (jaxgen_run, options | dict(remat=False))}
-    for layout in ("nchw", "channels_last"):
-        for kept in ("", " keep_freed"):
-            choice = dict(channels_last=layout == "channels_last", keep_freed=bool(kept))
-            contestants[f"pytorch {layout}{kept}"] = (torch_run, options | choice)
+    contestants |= timing.torch_variants(torch_run, options)
     seconds = timing.interleaved(contestants, rounds=args.rounds)
     name = "cycada_translation_step"
     timing.report(f"{name} {variant}", seconds, ours="jaxgen", items=batch)

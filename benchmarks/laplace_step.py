@@ -129,10 +129,7 @@ def main():
     for name, train in (("laplace_train_step", True), ("laplace_inference", False)):
         options = dict(network, train=train)
         contestants = {"jaxgen": (jaxgen_run, options)}
-        for layout in ("nchw", "channels_last"):
-            for memory in ("", " keep_freed"):
-                choice = dict(channels_last=layout == "channels_last", keep_freed=bool(memory))
-                contestants[f"pytorch {layout}{memory}"] = (torch_run, options | choice)
+        contestants |= timing.torch_variants(torch_run, options)
         seconds = timing.interleaved(contestants, rounds=args.rounds)
         timing.report(f"{name} {variant}", seconds, ours="jaxgen", items=args.batch)
         if args.record:

@@ -6,6 +6,7 @@ another, and ratios are taken round by round.
 
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -48,6 +49,32 @@ def interleaved(
     for process, _ in workers.values():
         process.kill()
     return seconds
+
+
+def restrict(cores: int) -> None:
+    """Lets this process run on the first `cores` cores only; 0 for all."""
+    if cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+
+def torch_variants(factory: Callable, options: dict) -> dict[str, tuple[Callable, dict]]:
+    """PyTorch in both layouts, each with its own memory settings and with jaxgen's.
+
+    Args:
+        factory: takes channels_last and keep_freed besides the options.
+        options: keyword arguments of all.
+
+    Returns:
+        Contestants for `interleaved`.
+    """
+    return {
+        f"pytorch {layout}{' keep_freed' * kept}": (
+            factory,
+            options | dict(channels_last=layout == "channels_last", keep_freed=kept),
+        )
+        for layout in ("nchw", "channels_last")
+        for kept in (False, True)
+    }
 
 
 def _work(pipe, factory, options):

@@ -20,7 +20,6 @@ from functools import partial
 import numpy as np
 
 from benchmarks import timing
-from benchmarks.cycada_step import restrict
 
 FEATURES, STAGES = 16, 4  # of the discriminator
 # (batch, low, width, blocks): the networks of the default config, and those of the paper.
@@ -58,7 +57,7 @@ def make_config(low: int, width: float, blocks: int):
 
 def jaxgen_run(*, step, batch, low, width, blocks, cores):
     """A function that trains one step in jaxgen."""
-    restrict(cores)
+    timing.restrict(cores)
     from jaxgen import host_memory
 
     host_memory.keep_freed()
@@ -85,7 +84,7 @@ def jaxgen_run(*, step, batch, low, width, blocks, cores):
 
 def torch_run(*, step, batch, low, width, blocks, channels_last, keep_freed, cores):
     """The same in PyTorch."""
-    restrict(cores)
+    timing.restrict(cores)
     if keep_freed:
         from jaxgen import host_memory
 
@@ -166,10 +165,7 @@ def measure(step, setting, args):
         variant += f",cores={args.cores}"
     options = dict(step=step, batch=batch, low=low, width=width, blocks=blocks, cores=args.cores)
     contestants = {"jaxgen": (jaxgen_run, options)}
-    for layout in ("nchw", "channels_last"):
-        for kept in ("", " keep_freed"):
-            choice = dict(channels_last=layout == "channels_last", keep_freed=bool(kept))
-            contestants[f"pytorch {layout}{kept}"] = (torch_run, options | choice)
+    contestants |= timing.torch_variants(torch_run, options)
     seconds = timing.interleaved(contestants, rounds=args.rounds)
     name = f"tiny_faces_{step}_step"
     timing.report(f"{name} {variant}", seconds, ours="jaxgen", items=batch)
