@@ -77,7 +77,8 @@ def open_faces(
             `name` is one of `registry.RECOGNITION`. Where a set has no validation split,
             `validation_fraction` (0.1 if None) of the training PEOPLE are held out, at least one.
             `outside_poses` says what happens to pictures whose yaw is farther from every class
-            than half of the widest gap between neighbours: "error" (the default) or "drop".
+            than half of the widest gap between neighbours: "error" (the default), "drop", or
+            "keep", with a pose of -1.
         split: "train" (or the name given as train_split), "validation", "gallery", "probe", or
             any other split of the set.
         size: side in pixels of what the network sees; aligned pictures are larger by 110 / 96.
@@ -104,6 +105,7 @@ def open_faces(
     # By name: the stored order is another for every version of the set.
     rows = [row for row, label in enumerate(labels) if label["group"] in taken]
     rows = np.array(sorted(rows, key=lambda row: labels[row]["name"]), np.int64)
+    pose = np.where(outside, np.int32(UNKNOWN), pose)
     if outside[rows].any():
         rows = _without_outside(data_config, rows, outside, labels, classes)
     if not len(rows):
@@ -207,10 +209,10 @@ def _people_of_split(part, groups) -> set[str]:
 
 def _without_outside(data_config, rows, outside, labels, classes):
     rule = data_config.get("outside_poses", "error")
-    if rule not in ("error", "drop"):
-        raise ValueError(f'config.data.outside_poses is "error" or "drop", got {rule!r}')
-    if rule == "drop":
-        return rows[~outside[rows]]
+    if rule not in ("error", "drop", "keep"):
+        raise ValueError(f'config.data.outside_poses is "error", "drop" or "keep", got {rule!r}')
+    if rule != "error":
+        return rows if rule == "keep" else rows[~outside[rows]]
     first = labels[rows[outside[rows]][0]]
     raise ValueError(
         f"{first['name']}: a yaw of {first['yaw']:g} degrees is outside of the pose classes "

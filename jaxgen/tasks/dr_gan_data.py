@@ -1,5 +1,6 @@
 """The sets that a DR-GAN config names, as aligned faces and as batches."""
 
+import json
 from typing import Any
 
 import jax
@@ -13,24 +14,44 @@ class Sets:
     """All splits of a config; each is opened and aligned once.
 
     Args:
-        config: the section config.data names the set.
+        config: config.data names the set to train on, config.test another one to test on, or none.
     """
 
     def __init__(self, config):
         self._config, self._opened = config, {}
 
     def open(self, split: str) -> recognition_sets.Faces:
-        """A split: "train", "validation" (held-out training people), or one that the set knows."""
-        if split not in self._opened:
+        """A split to train on: "train", or "validation", held-out people of it."""
+        return self._open(self._config.data.to_dict(), split)
+
+    def open_test(self, split: str) -> recognition_sets.Faces:
+        """A split of the set to test on."""
+        return self._open(test_set(self._config), split)
+
+    def _open(self, data, split):
+        key = json.dumps(data, sort_keys=True), split
+        if key not in self._opened:
             config = self._config
-            self._opened[split] = recognition_sets.open_faces(
-                config.data.to_dict(),
+            self._opened[key] = recognition_sets.open_faces(
+                data,
                 split,
                 size=config.data.size,
                 classes=config.pose.classes,
                 channels=config.data.channels,
             )
-        return self._opened[split]
+        return self._opened[key]
+
+
+def test_set(config) -> dict[str, Any]:
+    """The data section of the set to test on: config.data, or what config.test puts in its place.
+
+    A set of its own brings all its pictures: those turned too far count as well.
+    """
+    data = config.data.to_dict()
+    if not config.test.name:
+        return data
+    other = {key: config.test[key] for key in ("name", "manual_dir")}
+    return data | other | dict(options=config.test.options.to_dict(), outside_poses="keep")
 
 
 def training_batches(config, part: str, faces: recognition_sets.Faces) -> ZippedBatches:

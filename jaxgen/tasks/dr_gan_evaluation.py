@@ -8,12 +8,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxgen.data.recognition_sets import Faces
-from jaxgen.data.verification_pairs import Pairs
+from jaxgen.data.verification_pairs import Pairs, TemplatePairs
 from jaxgen.metrics import recognition
 from jaxgen.tasks import dr_gan, dr_gan_classifiers
 from jaxgen.training.whole_sets import compile_over_sets
 
 ENCODERS = {"recogniser": dr_gan_classifiers.encode, "gan": dr_gan.encode}  # by stage
+MOST_IN_PAIRS = 3000  # pictures that are compared all with all
 DRAWS = 20  # random sets of each person and size
 
 
@@ -58,8 +59,12 @@ def _over_sets(config, devices, function):
 
 
 def pairs_of(faces: Faces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs of pictures: first [Q], second [Q] rows, and whether they show one person."""
-    first, second = np.triu_indices(len(faces.identity), 1)
+    """All pairs of pictures: first [Q], second [Q] rows, and whether they show one person.
+
+    Of an even sample of 3,000 pictures where there are more.
+    """
+    rows = spread(len(faces.identity), MOST_IN_PAIRS)
+    first, second = (rows[half] for half in np.triu_indices(len(rows), 1))
     return first, second, faces.identity[first] == faces.identity[second]
 
 
@@ -101,6 +106,29 @@ def fold_numbers(found: Encoded, pairs: Pairs, kind: str) -> dict[str, float]:
         )
         for figure in figures
     }
+
+
+def template_numbers(found: Encoded, pairs: TemplatePairs) -> dict[str, float]:
+    """IJB's protocol in percent: EER, AUC and TAR of fused templates.
+
+    Args:
+        found: of all pictures.
+        pairs: of templates.
+
+    Returns:
+        `eer_templates`, `auc_templates`, `tar_at_far_0.01_templates`, ...; with the suffix "_equal"
+        the same where all pictures of a template weigh alike.
+    """
+    numbers = {}
+    for suffix, weights in (("", found.confidence), ("_equal", np.ones_like(found.confidence))):
+        fused = recognition.fuse(found.feature[pairs.rows], weights[pairs.rows], pairs.mask)
+        unit = _unit(fused)
+        scores = np.einsum("qf,qf->q", unit[pairs.first], unit[pairs.second])
+        measured = recognition.verification(scores, pairs.same)
+        values = {"eer": measured.eer, "auc": measured.auc}
+        values |= {f"tar_at_far_{rate:g}": value for rate, value in measured.tar_at_far.items()}
+        numbers |= {f"{name}_templates{suffix}": value for name, value in values.items()}
+    return numbers
 
 
 # ------------------------------------------------------------------------- identification
@@ -200,6 +228,11 @@ def draw_all_poses(
     synthetic = _unit(recognise(drawn).feature).reshape(count, poses, -1)
     similarity = np.einsum("nf,nkf->nk", own, synthetic)
     return Drawn(drawn.reshape(count, poses, *images.shape[1:]), obeyed, similarity)
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """Up to `most` of the numbers 0 ... count - 1, evenly spaced. -> [N] int64."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 
 def _unit(features):

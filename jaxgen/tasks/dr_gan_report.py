@@ -23,6 +23,13 @@ METHODS = {"recogniser": "recogniser", "gan": "dr_gan"}
 _RATE = "train/images_per_second"
 SHOWN_PEOPLE = 6
 DRAWN_PICTURES = 64  # of the test set, for the figures of drawing
+_KINDS = ("FF", "FP")  # frontal with frontal, frontal with profile
+_TESTS = {
+    "identification": "to identify by one frontal picture of each",
+    "verification": "in ten folds of pairs",
+    "official_folds": "in the official folds of pairs",
+    "templates": "in pairs of templates",
+}
 
 
 class Networks(NamedTuple):
@@ -69,16 +76,18 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
     """
     networks = load(config, workdir, devices)
     gallery, probes = open_test(config, sets)
-    is_pairs = config.test.protocol == "verification"
+    protocol = config.test.protocol
+    pairs = open_pairs(config, probes)
     last = list(networks.encode)[-1]
     numbers, found = {}, {}
     for method, encode in networks.encode.items():
         found[method] = [encode(dr_gan_data.middle(config, part)) for part in (gallery, probes)]
         measured = calibration_numbers(config, encode, sets, probes, found[method][1])
-        if is_pairs:
-            for kind in ("FF", "FP"):
-                pairs = verification_pairs.drawn_pairs(probes, kind)
-                measured |= dr_gan_evaluation.fold_numbers(found[method][1], pairs, kind)
+        if protocol == "templates":
+            measured |= dr_gan_evaluation.template_numbers(found[method][1], pairs)
+        elif pairs:
+            for kind, of_kind in pairs.items():
+                measured |= dr_gan_evaluation.fold_numbers(found[method][1], of_kind, kind)
         else:
             both = (found[method][0], gallery), (found[method][1], probes)
             measured |= dr_gan_evaluation.identification_numbers(*both, config.pose.classes)
@@ -97,11 +106,7 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
         workdir / "report",
         title=f"DR-GAN: {config.data.name}",
         summary=f"{len(probes.people)} people that no network was trained on, "
-        + (
-            f"{len(probes.name)} pictures in ten folds of pairs."
-            if is_pairs
-            else f"{len(probes.name)} pictures to identify by one frontal picture of each."
-        ),
+        f"{len(probes.name)} pictures {_TESTS[protocol]}.",
         metrics=numbers,
         split=config.test.probe,
         step=networks.step,
@@ -122,21 +127,49 @@ def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:
         ConfigError: a person is in the training set too.
         ValueError: a person has no picture in the gallery.
     """
-    probes = sets.open(config.test.probe)
-    if config.test.protocol == "verification":
+    probes = sets.open_test(config.test.probe)
+    if config.test.protocol != "identification":
         gallery = probes
     elif config.test.gallery:
-        parts = sets.open(config.test.gallery), probes
+        parts = sets.open_test(config.test.gallery), probes
         gallery, probes = recognition_sets.number_together(*parts)
     else:  # the most frontal picture of each person
         gallery, probes = recognition_sets.gallery_and_probes(probes)
-    both = sorted(set(sets.open("train").people) & set(probes.people))
+    # People of another set are others, whatever they are called there.
+    known = set() if config.test.name else set(sets.open("train").people)
+    both = sorted(known & set(probes.people))
     if both:
         raise ConfigError(
             f"{both[0]!r} is in training and in {config.test.probe!r}: a test of recognition needs "
             "people that training has not seen."
         )
     return gallery, probes
+
+
+def open_pairs(config, faces: Faces) -> Any:
+    """The pairs that config.test.protocol compares.
+
+    Returns:
+        {"FF", "FP": Pairs} of folds, TemplatePairs, or None where faces are identified.
+
+    Raises:
+        ConfigError: the protocol belongs to another data set.
+        ValueError: lists are missing or broken.
+    """
+    protocol, data = config.test.protocol, dr_gan_data.test_set(config)
+    owner = {"official_folds": "cfp", "templates": "face_templates"}.get(protocol, data["name"])
+    if data["name"] != owner:
+        raise ConfigError(
+            f"config.test.protocol={protocol!r} reads the lists of {owner!r}, and the set to test "
+            f"on is {data['name']!r}: set config.test.name={owner!r}, or another protocol."
+        )
+    if protocol == "templates":
+        return verification_pairs.template_pairs(data, faces)
+    if protocol == "official_folds":
+        return {kind: verification_pairs.cfp_pairs(data, faces, kind) for kind in _KINDS}
+    if protocol == "verification":
+        return {kind: verification_pairs.drawn_pairs(faces, kind) for kind in _KINDS}
+    return None
 
 
 def degraded_numbers(config, encode, gallery, probes) -> dict[str, float]:
@@ -173,7 +206,7 @@ def calibration_numbers(config, encode, sets, probes, found: Encoded) -> dict[st
 
 
 def _draw(config, networks: Networks, probes: Faces, found: Encoded) -> Drawn:
-    rows = _spread(len(probes.name), DRAWN_PICTURES)
+    rows = dr_gan_evaluation.spread(len(probes.name), DRAWN_PICTURES)
     part = Encoded(found.feature[rows], found.confidence[rows])
     return dr_gan_evaluation.draw_all_poses(
         config,
@@ -193,7 +226,7 @@ def drawing_numbers(config, networks: Networks, probes: Faces, drawn: Drawn) -> 
         pose_obedience in percent; mean cosines of pictures with their own synthetic faces
         (identity_similarity) and with those of other people (identity_similarity_others).
     """
-    rows = _spread(len(probes.name), DRAWN_PICTURES)
+    rows = dr_gan_evaluation.spread(len(probes.name), DRAWN_PICTURES)
     recognise = next(iter(networks.encode.values()))
     count, poses = drawn.similarity.shape
     flat = drawn.image.reshape(-1, *drawn.image.shape[2:])
@@ -217,13 +250,12 @@ def confidence_numbers(found: Encoded, faces: Faces) -> dict[str, float]:
     }
 
 
-def _spread(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
-
-
 def _headline(numbers) -> tuple[str, ...]:
     if "eer_frontal_profile" in numbers:
         names = ("accuracy_frontal_profile", "eer_frontal_profile")
+        return (*names, *(f"{name}_recogniser" for name in names))
+    if "eer_templates" in numbers:
+        names = ("tar_at_far_0.01_templates", "eer_templates")
         return (*names, *(f"{name}_recogniser" for name in names))
     return "rank1", "rank1_recogniser", _most(numbers), "eer"
 
@@ -248,6 +280,8 @@ def _meanings(numbers) -> dict[str, str]:
         "accuracy_frontal_profile": "frontal with profile, mean over folds, percent",
         "eer_frontal_profile": "equal error rate, frontal with profile, mean over folds, percent",
         "auc_frontal_profile": "area under the ROC, frontal with profile, percent",
+        "eer_templates": "equal error rate of fused templates, percent",
+        "tar_at_far_0.01_templates": "same person accepted at a false accept rate of 1 %, percent",
         "threshold": "cosine, calibrated on held-out training people",
         "tar_at_threshold": "same person accepted at that threshold, percent",
         "far_at_threshold": "different people accepted at that threshold, percent",
@@ -287,7 +321,7 @@ def _pictures(config, probes, found, drawn, numbers, records) -> list[Picture]:
             ),
         ]
     if drawn is not None:
-        rows = _spread(len(probes.name), DRAWN_PICTURES)
+        rows = dr_gan_evaluation.spread(len(probes.name), DRAWN_PICTURES)
         chosen = _one_of_each(probes.identity[rows], SHOWN_PEOPLE)
         pictures.insert(
             0,

@@ -20,6 +20,8 @@ from jaxgen.training.errors import ConfigError
 
 # In the order in which they run.
 STAGES = ("recogniser", "pose", "gan")
+# How recognition is tested: docs/recognition_data.md.
+PROTOCOLS = ("identification", "verification", "official_folds", "templates")
 SECTIONS = {"recogniser": "recogniser", "pose": "judge", "gan": "gan"}
 
 
@@ -53,7 +55,7 @@ SCHEMA: Schema = {
     "data.validation_fraction": number(0, 0.9),
     "data.size": integer(2),
     "data.channels": one_of(1, 3),
-    "data.outside_poses": one_of("error", "drop"),
+    "data.outside_poses": one_of("error", "drop", "keep"),
     "data.flip": number(0, 1),
     "pose.form": one_of("classes", "yaw"),
     "pose.classes": _angles,
@@ -83,7 +85,10 @@ SCHEMA: Schema = {
     "gan.spectral": boolean,
     **_training("gan"),
     **optimiser_schema("gan.discriminator_optimiser"),
-    "test.protocol": one_of("identification", "verification"),
+    "test.name": text,
+    "test.manual_dir": text,
+    "test.options.*": anything,
+    "test.protocol": one_of(*PROTOCOLS),
     "test.gallery": text,
     "test.probe": text,
     "evaluate.batch_size": integer(1),

@@ -112,7 +112,7 @@ def test_poses_go_to_the_nearest_class():
         recognition_sets.pose_classes(np.zeros(2), (0, 0))
 
 
-def test_poses_outside_of_the_classes_are_refused_or_dropped(multipie):
+def test_poses_outside_of_the_classes_are_refused_dropped_or_kept(multipie):
     def open_narrow(**config):
         return recognition_sets.open_faces(
             {**TINY, **config}, "train", size=16, classes=(-15, 0, 15)
@@ -122,8 +122,11 @@ def test_poses_outside_of_the_classes_are_refused_or_dropped(multipie):
         open_narrow()
     narrow = open_narrow(outside_poses="drop")
     assert len(narrow.name) == len(narrow.people) > 1 and (narrow.yaw == 0).all()
+    wide = open_narrow(outside_poses="keep")
+    assert set(wide.name) > set(narrow.name)
+    np.testing.assert_array_equal(wide.pose[np.abs(wide.yaw) > 30], -1)
     with pytest.raises(ValueError, match="outside_poses"):
-        open_narrow(outside_poses="keep")
+        open_narrow(outside_poses="ignore")
 
 
 # ------------------------------------------------------------------------- galleries

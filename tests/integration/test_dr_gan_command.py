@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -134,6 +135,46 @@ def test_gallery_may_be_the_most_frontal_probes(trained):
     assert sorted(gallery.identity) == list(range(len(probes.people)))
     assert (gallery.yaw == 0).all() and not set(gallery.name) & set(probes.name)
     assert isinstance(gallery, recognition_sets.Faces)
+
+
+@pytest.fixture
+def templates(tmp_path):
+    """Four templates of two people in IJB's shape."""
+    rng = np.random.default_rng(0)
+    rows = [("1", "ann", 0), ("1", "ann", 1), ("2", "ann", 2), ("3", "bob", 3), ("4", "bob", 4)]
+    for _, _, picture in rows:
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(
+            tmp_path / f"{picture}.png"
+        )
+    lines = ["template_id,subject_id,path,x0,y0,x1,y1"]
+    lines += [f"{template},{person},{picture}.png,5,5,35,35" for template, person, picture in rows]
+    (tmp_path / "templates.csv").write_text("\n".join(lines))
+    pairs = ["template_a,template_b,same", "1,2,1", "3,4,1", "1,3,0", "2,4,0"]
+    (tmp_path / "pairs.csv").write_text("\n".join(pairs))
+    return tmp_path
+
+
+def test_another_set_of_templates_is_tested_on(trained, templates, tmp_path):
+    config, workdir = trained[0].copy_and_resolve_references(), tmp_path / "run"
+    shutil.copytree(trained[1], workdir)
+    config.test.update(name="face_templates", manual_dir=str(templates), protocol="templates")
+    config.test.probe = "test"
+    check_config(config)
+    found = dr_gan_report.write(
+        config, workdir, dr_gan.open_devices(config), dr_gan_data.Sets(config)
+    )
+    for name in ("eer_templates", "auc_templates_equal", "eer_templates_recogniser"):
+        assert 0 <= found[name] <= 100
+    page = (workdir / "report" / "index.html").read_text()
+    assert "2 people" in page and "5 pictures in pairs of templates" in page
+
+
+def test_protocol_of_another_set_is_refused(trained):
+    config = trained[0].copy_and_resolve_references()
+    config.test.protocol = "official_folds"
+    faces = dr_gan_data.Sets(config).open("train")
+    with pytest.raises(ConfigError, match=r"config\.test\.name='cfp'"):
+        dr_gan_report.open_pairs(config, faces)
 
 
 def test_predict_identifies_ranks_and_turns_pictures(trained, gallery, tmp_path):

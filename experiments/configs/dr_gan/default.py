@@ -28,7 +28,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.validation_fraction = 0.1
     config.data.size = 48  # pixels, a multiple of 2^halvings; aligned faces are larger by 110 / 96
     config.data.channels = 3  # or 1, grey
-    config.data.outside_poses = "error"  # pictures turned beyond all pose classes: or "drop"
+    config.data.outside_poses = "error"  # pictures turned beyond all pose classes: "drop", "keep"
     config.data.flip = 0.5  # probability; the pose is mirrored with the image
 
     config.pose = ml_collections.ConfigDict()
@@ -82,7 +82,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.gan.discriminator_optimiser = optimiser(learning_rate=5e-4, b1=0.5)
 
     config.test = ml_collections.ConfigDict()
-    config.test.protocol = "identification"  # or "verification", on the pairs of the set
+    config.test.name = ""  # a data set to test on, "" = that of config.data
+    config.test.manual_dir = ""
+    config.test.options = ml_collections.ConfigDict()
+    # Or "verification" (ten folds of drawn pairs), "official_folds" (CFP's lists), "templates"
+    # (IJB's: sets of pictures against sets).
+    config.test.protocol = "identification"
     # identification: split with one picture of each person; "" = the most frontal of its probes
     config.test.gallery = "gallery"
     config.test.probe = "probe"  # split with the pictures to identify, or to compare in pairs
