@@ -4,10 +4,10 @@
     nice python -m experiments.studies.dr_gan_poses [--only=SUBSTRING] [--workdirs=DIR]
 
 On synthetic_multipie (25 held-out people) and CFP (people 321-400): the recogniser without a
-generator, single-image and multi-image DR-GAN, with the same encoder. One run measures the
-recogniser and one DR-GAN; the recogniser of the multi-image run is recorded, and trains again,
-from the same seed, as the single-image run's warm start. Checkpoints are chosen on held-out
-training people. Stop it at any time and start it again. Records: docs/results/dr_gan.jsonl.
+generator, single-image and multi-image DR-GAN, with the same encoder. Both DR-GANs of a seed begin
+with the same recogniser and decoder, which are trained once and copied, so each recorded command
+gives the same run by itself; the multi-image run measures that recogniser as well. Stop it at any
+time and start it again. Records: docs/results/dr_gan.jsonl.
 """
 
 from pathlib import Path
@@ -39,8 +39,9 @@ METRICS = {
 }
 CONFIGS = {"synthetic_multipie": "default", "cfp": "cfp"}
 STEPS = {"synthetic_multipie": 500, "cfp": 1500}
-# method -> images of each person, people in a batch: 64 images a step in both.
-METHODS = {"dr_gan_multi": (4, 16), "dr_gan_single": (1, 64)}
+# method -> whether it draws from sets of images too; both see 64 images a step.
+METHODS = {"dr_gan_multi": True, "dr_gan_single": False}
+SHARED = ("recogniser", "pose", "decoder")  # stages
 
 _ONLY = flags.DEFINE_string("only", "", "Run only jobs whose study/name holds this.")
 _WORKDIRS = flags.DEFINE_string("workdirs", "runs/studies", "Folder of all runs.")
@@ -48,7 +49,6 @@ _WORKDIRS = flags.DEFINE_string("workdirs", "runs/studies", "Folder of all runs.
 
 def job(dataset: str, method: str, seed: int) -> records.Job:
     """One run of a set."""
-    images, people = METHODS[method]
     return records.Job(
         dataset=dataset,
         split="test",
@@ -58,14 +58,14 @@ def job(dataset: str, method: str, seed: int) -> records.Job:
         steps=STEPS[dataset],
         arguments=[
             f"--config=experiments/configs/dr_gan/{CONFIGS[dataset]}.py",
-            f"--config.gan.images={images}",
-            f"--config.gan.train.batch_size={people}",
+            f"--config.gan.fuse={METHODS[method]}",
         ],
     )
 
 
 def main(_):
     """Runs what has no record yet, those of seed 0 first."""
+    workdirs = Path(_WORKDIRS.value) / STUDY
     for seed in SEEDS:
         for dataset, metrics in METRICS.items():
             for method in METHODS:
@@ -73,6 +73,9 @@ def main(_):
                 if _ONLY.value not in f"{STUDY}/{item.name}":
                     continue
                 others = []
+                first = job(dataset, "dr_gan_multi", seed)
+                if records.is_done("dr_gan", STUDY, first):
+                    records.take_over(workdirs / first.name, workdirs / item.name, SHARED)
                 if method == "dr_gan_multi":
                     others = [("recogniser", name, f"{name}_recogniser") for name in metrics]
                 extra = () if dataset == "cfp" else ("pose_obedience", "identity_similarity")
@@ -81,7 +84,7 @@ def main(_):
                     STUDY,
                     item,
                     [*metrics, *extra],
-                    Path(_WORKDIRS.value) / STUDY,
+                    workdirs,
                     length="gan.train.steps",
                     others=others,
                 )

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -83,6 +84,17 @@ def run_once(
         if not is_done(system, study, job):
             print(f"running {study}/{job.name}", flush=True)
             run(system, study, job, metrics, workdirs, **options)
+
+
+def take_over(before: Path, workdir: Path, stages: Sequence[str]) -> None:
+    """Copies finished stages of another run, unless they are there."""
+    for stage in stages:
+        if not (workdir / stage).exists():
+            workdir.mkdir(parents=True, exist_ok=True)
+            partial = workdir / f".{stage}"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(before / stage, partial)
+            partial.rename(workdir / stage)
 
 
 def run(

@@ -16,7 +16,6 @@ from equally many batches. Shared stages are copied, so each recorded command gi
 itself. Stop it at any time and start it again. Records: docs/results/tiny_faces.jsonl.
 """
 
-import shutil
 from pathlib import Path
 
 from absl import app, flags
@@ -89,17 +88,6 @@ def options(method: str) -> dict:
     return dict(length="gan.train.steps", others=rows)
 
 
-def take_over(before: Path, workdir: Path, stages) -> None:
-    """Copies finished stages of another run, unless they are there."""
-    for stage in stages:
-        if not (workdir / stage).exists():
-            workdir.mkdir(parents=True, exist_ok=True)
-            partial = workdir / f".{stage}"
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(before / stage, partial)
-            partial.rename(workdir / stage)
-
-
 def main(_):
     """Runs what has no record yet, those of seed 0 first, "full" before the rows that share."""
     workdirs = Path(_WORKDIRS.value) / STUDY
@@ -111,7 +99,7 @@ def main(_):
                 if _ONLY.value not in f"{STUDY}/{item.name}":
                     continue
                 if records.is_done("tiny_faces", STUDY, whole):
-                    take_over(workdirs / whole.name, workdirs / item.name, shared)
+                    records.take_over(workdirs / whole.name, workdirs / item.name, shared)
                 records.run_once("tiny_faces", STUDY, item, (), workdirs, **options(method))
     print("nothing is left to run")
 

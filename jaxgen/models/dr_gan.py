@@ -120,6 +120,8 @@ class Decoder(nn.Module):
         size: side of the images.
         channels: of the images.
         width, halvings, dtype: as of `Trunk`.
+        pose_gain: factor of a one-hot pose: features are many and a pose is one, so that with the
+            papers' 1 a decoder takes long to listen to it.
         embed_pose: length that a one-number pose (yaw) is brought to by a linear layer and ELU
             before it joins the rest; 0 for one-hot poses, which join as they are.
     """
@@ -128,6 +130,7 @@ class Decoder(nn.Module):
     channels: int = 3
     width: float = 1.0
     halvings: int = HALVINGS
+    pose_gain: float = 1.0
     embed_pose: int = 0
     dtype: jnp.dtype = jnp.float32
 
@@ -150,7 +153,7 @@ class Decoder(nn.Module):
         if self.embed_pose:
             pose = nn.elu(nn.Dense(self.embed_pose, kernel_init=normal_002)(pose))
         side, channels = self.size >> self.halvings, scaled(_LAST, self.width)
-        code = jnp.concatenate([feature, pose, noise], -1).astype(self.dtype)
+        code = jnp.concatenate([feature, self.pose_gain * pose, noise], -1).astype(self.dtype)
         x = nn.Dense(side * side * channels, kernel_init=normal_002, dtype=self.dtype)(code)
         x = x.reshape(-1, side, side, channels)
         for channels, stride in itertools.chain(_DECODER[0], *_DECODER[-self.halvings :]):

@@ -37,7 +37,6 @@ from jaxgen.tasks.dr_gan_losses import (
     generator_terms,
     reality,
 )
-from jaxgen.training.errors import CheckpointMismatch
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
@@ -83,6 +82,7 @@ def decoder_net(config) -> networks.Decoder:
         channels=config.data.channels,
         width=config.model.width,
         halvings=config.model.halvings,
+        pose_gain=config.model.pose_gain,
         embed_pose=0 if by_class(config) else config.model.embed_pose,
     )
 
@@ -138,50 +138,6 @@ def init_state(config, key: jax.Array, num_identities: int) -> State:
         ),
         judged={name: jnp.zeros(()) for name in _JUDGED},
     )
-
-
-def start_from(config, state: State, recogniser: Any) -> State:
-    """The state whose encoder, and perhaps discriminator, begin as a trained recogniser.
-
-    Args:
-        config: gan.warm_start is "none", "encoder", or "both" for encoder and discriminator.
-        state: of `init_state`.
-        recogniser: variables of `jaxgen.models.dr_gan.Classifier`, trained on the same people.
-
-    Raises:
-        CheckpointMismatch: the two networks differ in shape.
-    """
-    if config.gan.warm_start == "none":
-        return state
-    generator, discriminator = state.generator, state.discriminator
-    fresh = generator.ema
-    for kind in ("params", "batch_stats"):
-        # The confidence, the last channel of the last layer, keeps its fresh values.
-        trunk = jax.tree.map(_overwrite, fresh[kind]["encoder"]["trunk"], recogniser[kind]["trunk"])
-        fresh = {**fresh, kind: {**fresh[kind], "encoder": {"trunk": trunk}}}
-    generator = generator.replace(**jax.tree.map(jnp.copy, fresh), ema=fresh)
-    if config.gan.warm_start == "both":
-        params = {**discriminator.params, **recogniser["params"]}
-        same = jax.tree.map(jnp.shape, (params, discriminator.params))
-        if same[0] != same[1]:
-            raise CheckpointMismatch(
-                "config.gan.warm_start='both': recogniser and discriminator differ. Give "
-                "config.recogniser.head and config.gan.head the same value, and leave "
-                "config.gan.spectral off."
-            )
-        stats = {kind: {**recogniser["batch_stats"]} for kind in ("real", "fake")}
-        discriminator = discriminator.replace(params=params, batch_stats=stats)
-    return state.replace(generator=generator, discriminator=discriminator)
-
-
-def _overwrite(fresh, trained):
-    """`trained` in the place of the first values of `fresh` along the last axis."""
-    if fresh.shape[:-1] != trained.shape[:-1] or fresh.shape[-1] < trained.shape[-1]:
-        raise CheckpointMismatch(
-            f"the recogniser's layer has shape {trained.shape}, the encoder's {fresh.shape}: give "
-            "both the same config.model."
-        )
-    return fresh.at[..., : trained.shape[-1]].set(trained)
 
 
 # --------------------------------------------------------------------- poses and fusion
@@ -366,28 +322,42 @@ def wanted_images(config, key: jax.Array, faces: Any) -> Wanted:
         faces: as of `train_step`.
     """
     people, count = faces["mask"].shape
-    place = jnp.arange(people * count).reshape(people, count)
     pose_of_each, pose_of_set = jax.random.split(key)
-    drawn = draw_poses(config, pose_of_each, (people, count))
-    # The next picture of its set.
-    each = faces["identity"].repeat(count), faces["mask"].reshape(-1), jnp.roll(place, -1, 1)
-    identity, there, like = (part.reshape(-1) for part in each)
-    if _has_sets(config, count):
-        drawn = _join(drawn, draw_poses(config, pose_of_set, (people, 1)))
-        identity, there, like = _join(
-            (identity, there, like), (faces["identity"], faces["mask"].any(-1), place[:, 0])
-        )
+    if config.gan.weights.pixel:
+        wanted = other_pictures(config, pose_of_each, faces)
+    else:
+        poses = draw_poses(config, pose_of_each, (people, count))
+        identity, there = faces["identity"].repeat(count), faces["mask"].reshape(-1)
+        wanted = Wanted(identity, poses, there, jnp.arange(len(there)), jnp.zeros_like(there))
+    if not _has_sets(config, count):
+        return wanted
+    # A set draws what its first image should show, or anything.
+    first = jnp.arange(people) * count
+    of_sets = jax.tree.map(lambda each: each[first], wanted)
     if not config.gan.weights.pixel:
-        return Wanted(identity, drawn, there, like, jnp.zeros_like(there))
-    real = real_poses(config, faces)
-    label = real.label
-    known = (label != UNKNOWN_POSE) if by_class(config) else jnp.isfinite(label)
-    paired = (known & faces["mask"].reshape(-1))[like] & there
+        of_sets = of_sets._replace(poses=draw_poses(config, pose_of_set, (people, 1)))
+    return _join(wanted, of_sets._replace(there=faces["mask"].any(-1)))
+
+
+def other_pictures(config, key: jax.Array, faces: Any) -> Wanted:
+    """Of each image the next picture of its set; R = P n.
+
+    Args:
+        config: of the run.
+        key: PRNG key for poses where that picture is missing or its pose unknown.
+        faces: as of `train_step`.
+    """
+    people, count = faces["mask"].shape
+    there = faces["mask"].reshape(-1)
+    like = jnp.roll(jnp.arange(people * count).reshape(people, count), -1, 1).reshape(-1)
+    drawn, real = draw_poses(config, key, (people, count)), real_poses(config, faces)
+    known = (real.label != UNKNOWN_POSE) if by_class(config) else jnp.isfinite(real.label)
+    paired = (known & there)[like] & there
     poses = Poses(
         jnp.where(paired[:, None], real.code[like], drawn.code),
-        jnp.where(paired, label[like], drawn.label),
+        jnp.where(paired, real.label[like], drawn.label),
     )
-    return Wanted(identity, poses, there, like, paired)
+    return Wanted(faces["identity"].repeat(count), poses, there, like, paired)
 
 
 def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):

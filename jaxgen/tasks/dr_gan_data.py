@@ -59,7 +59,7 @@ def training_batches(config, part: str, faces: recognition_sets.Faces) -> Zipped
 
     Args:
         config: of the run.
-        part: "recogniser" or "judge" for batches of single pictures; "gan" for sets.
+        part: "recogniser" or "judge" for batches of single pictures; "decoder" or "gan" for sets.
         faces: of the training people.
 
     Raises:
@@ -74,7 +74,7 @@ def training_batches(config, part: str, faces: recognition_sets.Faces) -> Zipped
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    if part == "gan":
+    if part in ("decoder", "gan"):
         largest = max(map(len, faces.rows_of_people()))
         if largest < config.gan.images:
             raise ConfigError(

@@ -19,10 +19,10 @@ from jaxgen.training.config import (
 from jaxgen.training.errors import ConfigError
 
 # In the order in which they run.
-STAGES = ("recogniser", "pose", "gan")
+STAGES = ("recogniser", "pose", "decoder", "gan")
 # How recognition is tested: docs/recognition_data.md.
 PROTOCOLS = ("identification", "verification", "official_folds", "templates")
-SECTIONS = {"recogniser": "recogniser", "pose": "judge", "gan": "gan"}
+SECTIONS = {"recogniser": "recogniser", "pose": "judge", "decoder": "decoder", "gan": "gan"}
 
 
 def _angles(value) -> str | None:
@@ -64,11 +64,13 @@ SCHEMA: Schema = {
     "model.halvings": one_of(1, 2, 3, 4),
     "model.features": integer(2),
     "model.noise": integer(1),
+    "model.pose_gain": number(0, 100, above=True),
     "model.embed_pose": integer(1),
     "recogniser.head": _HEAD,
     **_training("recogniser"),
     "judge.width": _WIDTH,
     **_training("judge"),
+    **_training("decoder"),
     "gan.images": integer(1),
     "gan.fuse": boolean,
     "gan.drop_images": number(0, 0.95),
@@ -80,6 +82,7 @@ SCHEMA: Schema = {
     "gan.schedule.slow_every": integer(1),
     "gan.schedule.threshold": number(0, 1),
     "gan.warm_start": one_of("none", "encoder", "both"),
+    "gan.warm_decoder": boolean,
     "gan.select": one_of("latest", "eer"),
     "gan.r1": number(0, 1000),
     "gan.spectral": boolean,
@@ -100,7 +103,11 @@ SCHEMA: Schema = {
 def check_config(config) -> None:
     """Raises ConfigError naming the key that cannot work and the fix."""
     check(config, SCHEMA)
-    stages_of(config)
+    if "decoder" in stages_of(config) and config.gan.images < 2:
+        raise ConfigError(
+            "the stage 'decoder' compares with another picture of the person: it needs "
+            "config.gan.images of 2 or more; or leave it out of config.stages."
+        )
     least = 2**config.model.halvings
     if config.data.size % least:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
     recogniser    the encoder with identity labels alone: the baseline, and the warm start
     pose          a judge of poses, for the report; it never meets the generator
+    decoder       draws from the recogniser's features: where the game begins
     gan           encoder, decoder and discriminator
 
 WORKDIR/<stage> holds checkpoints, metrics.jsonl and TensorBoard events. A finished stage is not
@@ -18,7 +19,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_data, dr_gan_evaluation
+from jaxgen.tasks import (
+    dr_gan,
+    dr_gan_classifiers,
+    dr_gan_data,
+    dr_gan_evaluation,
+    dr_gan_warm_start,
+)
 from jaxgen.tasks.dr_gan_schema import SECTIONS, STAGES, stages_of
 from jaxgen.training import checkpoint, mesh, stages
 from jaxgen.training.errors import ConfigError
@@ -47,15 +54,21 @@ def run_stages(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> 
 
 
 def check_order(config, workdir: Path) -> None:
-    """Raises ConfigError where "gan" starts from a recogniser that nobody trains."""
-    asked = stages_of(config)
-    warm = "gan" in asked and config.gan.warm_start != "none"
-    if warm and "recogniser" not in asked and not is_done(workdir, "recogniser"):
-        raise ConfigError(
-            f"config.gan.warm_start={config.gan.warm_start!r} needs the stage 'recogniser', which "
-            f"has no checkpoint in {workdir / 'recogniser'}: add 'recogniser' to config.stages, or "
-            'set config.gan.warm_start="none".'
-        )
+    """Raises ConfigError where a stage starts from one that nobody trains."""
+    asked, needs = stages_of(config), []
+    if "decoder" in asked:
+        needs.append(("recogniser", "the stage 'decoder'", "leave 'decoder' out"))
+    if "gan" in asked and config.gan.warm_start != "none":
+        wish = f"config.gan.warm_start={config.gan.warm_start!r}"
+        needs.append(("recogniser", wish, 'set config.gan.warm_start="none"'))
+    if "gan" in asked and config.gan.warm_decoder:
+        needs.append(("decoder", "config.gan.warm_decoder", "set config.gan.warm_decoder=False"))
+    for needed, wish, otherwise in needs:
+        if needed not in asked and not is_done(workdir, needed):
+            raise ConfigError(
+                f"{wish} needs the stage {needed!r}, which has no checkpoint in "
+                f"{workdir / needed}: add {needed!r} to config.stages, or {otherwise}."
+            )
 
 
 def is_done(workdir: Path, stage: str) -> bool:
@@ -122,6 +135,9 @@ def _average(state):
 def _init(config, stage, key, people):
     if stage == "gan":
         return dr_gan.init_state(config, key, people)
+    if stage == "decoder":
+        recogniser = dr_gan_classifiers.init_state(config, "recogniser", key, people).network.ema
+        return dr_gan_warm_start.init_decoder(config, key, recogniser)
     classes = len(config.pose.classes) if stage == "pose" else people
     return dr_gan_classifiers.init_state(config, SECTIONS[stage], key, classes)
 
@@ -131,15 +147,25 @@ def _train(config, workdir, devices, sets, stage):
     section, people = SECTIONS[stage], len(faces.people)
     key = jax.random.fold_in(run_key(config.seed), STAGES.index(stage))
     state = mesh.compile_init(devices, lambda key: _init(config, stage, key, people))(key)
+    known = {
+        name: restore(config, workdir, devices, name, people)[0]
+        for name in _starts_from(config, stage)
+    }
     if stage == "gan":
         step = partial(dr_gan.train_step, config)
-        if config.gan.warm_start != "none":
-            known = restore(config, workdir, devices, "recogniser", people)[0]
-            start = mesh.compile_init(devices, lambda pair: dr_gan.start_from(config, *pair))
-            state = start((state, known))
+        start = mesh.compile_init(
+            devices, lambda both: dr_gan_warm_start.start_from(config, both[0], **both[1])
+        )
+        state = start((state, known)) if known else state
+    elif stage == "decoder":
+        step = partial(dr_gan_warm_start.decoder_step, config)
+        state = state.replace(**known)
     else:
         step = partial(dr_gan_classifiers.train_step, config, section)
-    validate = _validation(config, devices, stage, held_out)
+    if stage == "decoder":
+        validate = _drawing(config, devices, held_out, known["recogniser"])
+    else:
+        validate = _validation(config, devices, stage, held_out)
     stages.run(
         workdir / stage,
         devices,
@@ -150,6 +176,40 @@ def _train(config, workdir, devices, sets, stage):
         batches=dr_gan_data.training_batches(config, section, faces),
         validate=lambda state: validate(_average(state)),
     )
+
+
+def _starts_from(config, stage) -> tuple[str, ...]:
+    """The trained stages that a stage begins with."""
+    if stage == "decoder":
+        return ("recogniser",)
+    warm = stage == "gan" and config.gan.warm_start != "none"
+    return ("recogniser",) * warm + ("decoder",) * (stage == "gan" and config.gan.warm_decoder)
+
+
+def _drawing(config, devices, held_out, recogniser):
+    """Decoder's variables -> how far drawings of held-out people are from other pictures of them.
+
+    "pixel" is the mean absolute error, in the units of images in [-1, 1].
+    """
+    images = dr_gan_data.middle(config, held_out)
+    encode = dr_gan_evaluation.compile_encode(config, devices, "recogniser")
+    rotate = dr_gan_evaluation.compile_rotate(config, devices)
+    feature = encode(recogniser, images).feature
+    # Each picture's next one of the same person; yaws must be known.
+    after = np.arange(len(images))
+    for rows in held_out.rows_of_people():
+        after[rows] = np.roll(rows, -1)
+    used = np.isfinite(held_out.yaw[after])
+
+    def error(variables):
+        if not used.any():
+            return {}
+        generator = {kind: {"decoder": value} for kind, value in variables.items()}
+        drawn = rotate(generator, feature[used], held_out.yaw[after][used])
+        pixel = float(np.abs(drawn.astype(np.float32) - images[after][used]).mean() / 127.5)
+        return {"pixel": pixel, "criterion": pixel}
+
+    return error
 
 
 def _validation(config, devices, stage, held_out):

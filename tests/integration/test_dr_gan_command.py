@@ -64,6 +64,7 @@ def test_run_measures_recogniser_and_dr_gan(trained):
     assert "data:image/" in page and 'src="http' not in page
     for stage in dr_gan_stages.STAGES:
         assert read_metrics(workdir / stage / "metrics.jsonl")
+    assert 0 < read_metrics(workdir / "decoder" / "metrics.jsonl")[-1]["validation/pixel"] < 2
     assert (workdir / "report" / "rotations.png").stat().st_size > 1000
 
 
@@ -111,6 +112,12 @@ def test_warm_start_without_recogniser_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="needs the stage 'recogniser'"):
         dr_gan_stages.check_order(config, tmp_path)
     config.gan.warm_start = "none"
+    with pytest.raises(ConfigError, match="needs the stage 'decoder'"):
+        dr_gan_stages.check_order(config, tmp_path)
+    config.stages = "decoder,gan"
+    with pytest.raises(ConfigError, match="needs the stage 'recogniser'"):
+        dr_gan_stages.check_order(config, tmp_path)
+    config.stages, config.gan.warm_decoder = "gan", False
     dr_gan_stages.check_order(config, tmp_path)
 
 

@@ -36,9 +36,9 @@ def test_stages_are_taken_over_once(tmp_path):
     before, workdir = tmp_path / "full", tmp_path / "adversarial"
     (before / "crops").mkdir(parents=True)
     (before / "crops" / "complete.json").write_text("{}")
-    study.take_over(before, workdir, ("crops",))
+    records.take_over(before, workdir, ("crops",))
     assert (workdir / "crops" / "complete.json").read_text() == "{}"
     (workdir / "crops" / "complete.json").write_text("changed")
-    study.take_over(before, workdir, ("crops",))
+    records.take_over(before, workdir, ("crops",))
     assert (workdir / "crops" / "complete.json").read_text() == "changed"
     assert [path.name for path in workdir.iterdir()] == ["crops"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from experiments.configs.dr_gan import default
 from jaxgen.models.dr_gan import Verdict
-from jaxgen.tasks import dr_gan, dr_gan_classifiers
+from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_warm_start
 from jaxgen.tasks import dr_gan_losses as terms
 from jaxgen.tasks.dr_gan_schema import WEIGHTS, check_config
 from jaxgen.training.errors import CheckpointMismatch, ConfigError
@@ -222,7 +222,9 @@ def test_pairs_show_the_same_person_in_the_wanted_pose(form):
     np.testing.assert_array_equal(found.like // 3, np.r_[np.arange(6).repeat(3), np.arange(6)])
     assert (found.like[of_images] != of_images).all()
     paired = np.asarray(found.paired)
-    np.testing.assert_array_equal(np.flatnonzero(~paired), [1, 2, 3])
+    np.testing.assert_array_equal(
+        np.flatnonzero(~paired), [1, 2, 3, 19]
+    )  # of_sets[1] is as image 3
     real = dr_gan.real_poses(config, batch)
     for code_or_label, of_real in zip(found.poses, real, strict=True):
         np.testing.assert_array_equal(code_or_label[paired], of_real[found.like][paired])
@@ -287,7 +289,7 @@ def test_absent_image_of_a_set_changes_nothing_but_batch_statistics(sets):
     [
         {
             **{"gan.images": 1, "gan.weights.pixel": 0.0, "gan.warm_start": "none"},
-            **{"pose.form": "yaw", "gan.r1": 1.0},
+            **{"stages": "gan", "gan.warm_decoder": False, "pose.form": "yaw", "gan.r1": 1.0},
         },
         {"gan.fuse": False, "pose.form": "yaw"},
         {"gan.form": "fake_class", "gan.spectral": True},
@@ -306,13 +308,51 @@ def test_every_form_of_the_step_is_sound(changes):
     assert "loss" in metrics
 
 
-def test_warm_start_copies_the_trunk_and_leaves_the_confidence():
-    config = tiny(**{"gan.warm_start": "both"})
-    recogniser = jax.jit(
-        lambda key: dr_gan_classifiers.init_state(config, "recogniser", key, PEOPLE)
-    )(run_key(3)).network.ema
+@pytest.fixture(scope="module")
+def recogniser():
+    """Variables of an untrained recogniser."""
+    config = tiny()
+    start = jax.jit(lambda key: dr_gan_classifiers.init_state(config, "recogniser", key, PEOPLE))
+    return start(run_key(3)).network.ema
+
+
+def test_decoder_learns_other_pictures_and_leaves_the_recogniser(recogniser):
+    config = tiny(**{"decoder.optimiser.learning_rate": 0.01, "decoder.train.steps": 100})
+    batch = {"faces": faces(config, people=4)}
+    # Each person has a colour.
+    colours = np.linspace(30, 220, 4).astype(np.uint8)
+    batch["faces"]["image"][:] = colours[:, None, None, None, None]
+    state = jax.jit(partial(dr_gan_warm_start.init_decoder, config))(run_key(0), recogniser)
+    step = jax.jit(partial(dr_gan_warm_start.decoder_step, config))
+    losses = []
+    for _ in range(30):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    assert np.mean(losses[-3:]) < 0.4 * losses[0]
+    chex.assert_trees_all_equal(state.recogniser, recogniser)
+    # No pair, no loss.
+    batch["faces"]["mask"][:, 1:] = False
+    assert float(step(state, batch)[1]["loss"]) == 0
+
+
+def test_warm_start_takes_the_decoder_as_it_is(recogniser):
+    config = tiny()
     fresh = init(config)
-    state = dr_gan.start_from(config, fresh, recogniser)
+    decoder = jax.tree.map(
+        lambda x: x + 1, {k: v["decoder"] for k, v in fresh.generator.ema.items()}
+    )
+    state = dr_gan_warm_start.start_from(config, fresh, decoder=decoder)
+    for kind in ("params", "batch_stats"):
+        chex.assert_trees_all_equal(getattr(state.generator, kind)["decoder"], decoder[kind])
+    chex.assert_trees_all_equal(
+        state.generator.params["encoder"], fresh.generator.params["encoder"]
+    )
+
+
+def test_warm_start_copies_the_trunk_and_leaves_the_confidence(recogniser):
+    config = tiny(**{"gan.warm_start": "both"})
+    fresh = init(config)
+    state = dr_gan_warm_start.start_from(config, fresh, recogniser=recogniser)
     features = config.model.features
     for kind in ("params", "batch_stats"):
         trunk = getattr(state.generator, kind)["encoder"]["trunk"]
@@ -335,7 +375,7 @@ def test_warm_start_copies_the_trunk_and_leaves_the_confidence():
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     wide = jax.tree.map(lambda x: np.repeat(x, 2, -1), recogniser)
     with pytest.raises(CheckpointMismatch, match=r"config\.model"):
-        dr_gan.start_from(config, fresh, wide)
+        dr_gan_warm_start.start_from(config, fresh, recogniser=wide)
 
 
 def test_discriminator_learns_people_and_poses_by_heart(trained):

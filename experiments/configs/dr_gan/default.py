@@ -3,9 +3,10 @@
     python -m experiments.dr_gan
     python -m experiments.dr_gan --config.gan.images=1 --workdir=runs/single
 
-Three stages run one after the other and resume from their own folders: "recogniser", the encoder
+Four stages run one after the other and resume from their own folders: "recogniser", the encoder
 trained with identity labels alone, which is the baseline and the warm start; "pose", a judge of
-poses that never meets the generator; "gan". Differs from the paper: faces of 48 pixels, a quarter
+poses that never meets the generator; "decoder", which learns to draw from the recogniser's
+features; "gan". Differs from the paper: faces of 48 pixels, a quarter
 of the channels, a warm start, moving averages. paper.py beside this file turns all of that back.
 """
 
@@ -16,8 +17,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """All keys of the system. Variants: "" (the main job), "smoke" (seconds, for tests)."""
     config = ml_collections.ConfigDict()
     config.seed = 0
-    # Of recogniser, pose, gan: see jaxgen/tasks/dr_gan_stages.
-    config.stages = "recogniser,pose,gan"
+    # Of recogniser, pose, decoder, gan: see jaxgen/tasks/dr_gan_stages.
+    config.stages = "recogniser,pose,decoder,gan"
 
     config.data = ml_collections.ConfigDict()
     config.data.name = "synthetic_multipie"
@@ -40,7 +41,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.width = 1 / 4  # factor of the paper's channels
     config.model.halvings = 3  # 48 -> 6 pixels, the paper's last map; paper: 4, from 96
     config.model.features = 128  # length of the identity feature; paper: 320
-    config.model.noise = 16  # length of the noise; paper: 50
+    config.model.noise = 4  # length of the noise; paper: 50
+    config.model.pose_gain = 4.0  # of the pose code beside feature and noise; paper: 1
     config.model.embed_pose = 16  # for pose.form "yaw"
 
     config.recogniser = ml_collections.ConfigDict()
@@ -55,6 +57,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.judge.jitter = 1.0
     config.judge.train = schedule(steps=300, batch_size=64, every=100)
     config.judge.optimiser = optimiser(learning_rate=1e-3, schedule="cosine")
+
+    config.decoder = ml_collections.ConfigDict()
+    config.decoder.jitter = 0.25
+    config.decoder.train = schedule(steps=800, batch_size=16, every=200)  # people, as below
+    config.decoder.optimiser = optimiser(learning_rate=2e-3, schedule="cosine")
 
     config.gan = ml_collections.ConfigDict()
     config.gan.images = 4  # of each person in a batch
@@ -71,7 +78,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # The discriminator moves every `every` steps, and every `slow_every` steps while the mean of
     # its four accuracies is above the threshold.
     config.gan.schedule = ml_collections.ConfigDict(dict(every=1, slow_every=4, threshold=0.9))
-    config.gan.warm_start = "both"  # from the recogniser: none, encoder, or discriminator as well
+    config.gan.warm_start = "encoder"  # from the recogniser: none, encoder, or both, D as well
+    config.gan.warm_decoder = True  # from the stage "decoder"
     # Checkpoint to use: the last, or the one with the lowest EER on held-out training people, whose
     # decoder may have learned little yet.
     config.gan.select = "latest"
@@ -144,7 +152,7 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.judge.width = 1 / 16
     config.gan.images = 2
     config.evaluate.update(images=2, false_accept_rate=0.2)
-    for stage in (config.recogniser, config.judge, config.gan):
+    for stage in (config.recogniser, config.judge, config.decoder, config.gan):
         stage.train.update(steps=4, batch_size=8, log_every=1, validate_every=2)
         stage.train.checkpoint_every = 2
     config.evaluate.batch_size = 8

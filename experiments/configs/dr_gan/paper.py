@@ -17,8 +17,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         raise ValueError(f"paper.py knows the variants '', 'single' and 'cvpr', not {variant!r}")
     config = default.get_config()
     config.data.size = 96
-    config.model.update(width=1.0, halvings=4, features=320, noise=50)
-    config.gan.update(images=6, warm_start="none", drop_images=0.5)
+    config.model.update(width=1.0, halvings=4, features=320, noise=50, pose_gain=1.0)
+    config.stages = "recogniser,pose,gan"
+    config.gan.update(images=6, warm_start="none", warm_decoder=False, drop_images=0.5)
     config.gan.weights.pixel = 0.0
     config.gan.jitter = 1.0
     config.gan.train.update(steps=40_000, batch_size=10, ema_decay=0.0, validate_every=2000)
