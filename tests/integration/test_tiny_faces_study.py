@@ -2,6 +2,7 @@
 
 import pytest
 
+from experiments.studies import records
 from experiments.studies import tiny_faces_ablation as study
 
 
