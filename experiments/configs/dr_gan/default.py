@@ -60,7 +60,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.decoder = ml_collections.ConfigDict()
     config.decoder.jitter = 0.25
-    config.decoder.train = schedule(steps=800, batch_size=16, every=200)  # people, as below
+    config.decoder.train = schedule(steps=2400, batch_size=16, every=400)  # people, as below
     config.decoder.optimiser = optimiser(learning_rate=2e-3, schedule="cosine")
 
     config.gan = ml_collections.ConfigDict()
@@ -85,8 +85,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.gan.select = "latest"
     config.gan.r1 = 0.0  # weight of the gradient penalty on real images; not in the papers
     config.gan.spectral = False  # normalise the discriminator's kernels; not in the papers
-    config.gan.train = schedule(steps=500, batch_size=16, every=100)  # batch_size counts people
-    config.gan.optimiser = optimiser(learning_rate=5e-4, b1=0.5)
+    config.gan.train = schedule(steps=1000, batch_size=16, every=200)  # batch_size counts people
+    config.gan.optimiser = optimiser(learning_rate=2e-4, b1=0.5)
     config.gan.discriminator_optimiser = optimiser(learning_rate=5e-4, b1=0.5)
 
     config.test = ml_collections.ConfigDict()
