@@ -12,6 +12,7 @@ people in a batch, F the length of a feature. Yaw is in degrees, positive when t
 the right of the image.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -24,6 +25,7 @@ from jaxgen import losses
 from jaxgen.kernels.heatmap import masked_mean
 from jaxgen.kernels.pixels import scale, unscale
 from jaxgen.models import dr_gan as networks
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.errors import CheckpointMismatch
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
@@ -69,7 +71,10 @@ class Poses(NamedTuple):
 def encoder_net(config) -> networks.Encoder:
     """G_enc of a config."""
     return networks.Encoder(
-        features=config.model.features, width=config.model.width, halvings=config.model.halvings
+        features=config.model.features,
+        width=config.model.width,
+        halvings=config.model.halvings,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 
@@ -81,6 +86,7 @@ def decoder_net(config) -> networks.Decoder:
         width=config.model.width,
         halvings=config.model.halvings,
         embed_pose=0 if by_class(config) else config.model.embed_pose,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 
@@ -94,6 +100,7 @@ def discriminator_net(config, num_identities: int) -> networks.Discriminator:
         halvings=config.model.halvings,
         spectral=config.gan.spectral,
         head=config.gan.head,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 
@@ -374,36 +381,42 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     """
     settings, faces = config.gan, batch["faces"]
     key = jax.random.fold_in(state.key, state.step)
-    count = faces["mask"].shape[1]
-    images = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
-    identity = faces["identity"].repeat(count)
-    pose = faces["pose"] if by_class(config) else jnp.deg2rad(faces["yaw"])
-    there = faces["mask"].reshape(-1)
+    gradient_of = partial(value_and_grad, micro_batches=settings.train.micro_batches)
     judge = discriminator_net(config, num_identities(state.discriminator.params))
 
     def criticise(params, images, kind):
         variables = {"params": params, "batch_stats": state.discriminator.batch_stats[kind]}
         return judge.apply(variables, images, train=True, mutable=["batch_stats"])
 
-    # Synthetic images: one of each image, and one of each set if it has several.
-    wanted = identity, there
-    if count > 1:
-        wanted = (
-            jnp.concatenate([identity, faces["identity"]]),
-            jnp.concatenate([there, faces["mask"].any(-1)]),
-        )
+    def read(faces):
+        """Images and people, and the people and masks of what is drawn from them."""
+        count = faces["mask"].shape[1]
+        images = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
+        identity, there = faces["identity"].repeat(count), faces["mask"].reshape(-1)
+        # Synthetic images: one of each image, and one of each set if it has several.
+        wanted = identity, there
+        if count > 1:
+            wanted = (
+                jnp.concatenate([identity, faces["identity"]]),
+                jnp.concatenate([there, faces["mask"].any(-1)]),
+            )
+        return images, identity, there, wanted
 
-    def generator_loss(params):
+    def generator_loss(params, faces, key):
+        images, _, _, wanted = read(faces)
         fake, poses, statistics = synthesise(
             config, key, params, state.generator.batch_stats, images, faces["mask"]
         )
         verdict, _ = criticise(state.discriminator.params, fake, "fake")
         terms = generator_terms(config, verdict, wanted[0], poses, wanted[1])
         total = sum(settings.weights[name] * value for name, value in terms.items())
-        return total, (terms, fake, statistics)
+        people, count = faces["mask"].shape
+        drawn, of_sets = jnp.split(fake, [people * count])
+        drawn = drawn.reshape(people, count, *fake.shape[1:])
+        return total, ((terms, statistics), (drawn, of_sets))
 
-    (loss, (terms, fake, statistics)), grads = jax.value_and_grad(generator_loss, has_aux=True)(
-        state.generator.params
+    (loss, ((terms, statistics), fake)), grads = gradient_of(generator_loss)(
+        state.generator.params, faces, key
     )
     generator, norms = update(
         state.generator,
@@ -414,7 +427,12 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     )
     fake = lax.stop_gradient(fake)
 
-    def discriminator_loss(params):
+    def discriminator_loss(params, faces_and_fake, key):
+        del key
+        faces, (drawn, of_sets) = faces_and_fake
+        images, identity, there, wanted = read(faces)
+        fake = jnp.concatenate([drawn.reshape(-1, *drawn.shape[2:]), of_sets])
+        pose = faces["pose"] if by_class(config) else jnp.deg2rad(faces["yaw"])
         # Apart, so that each kind of image is normalised by its own statistics.
         on_real, of_real = criticise(params, images, "real")
         on_fake, of_fake = criticise(params, fake, "fake")
@@ -424,11 +442,11 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         if settings.r1:
             total += settings.r1 / 2 * _real_gradient(config, criticise, params, images)
         statistics = {"real": of_real["batch_stats"], "fake": of_fake["batch_stats"]}
-        return total, (statistics, accuracies(config, *facts))
+        return total, ((statistics, accuracies(config, *facts)), ())
 
     def move(player):
-        (value, (statistics, right)), grads = jax.value_and_grad(discriminator_loss, has_aux=True)(
-            player.params
+        (value, ((statistics, right), _)), grads = gradient_of(discriminator_loss)(
+            player.params, (faces, fake), key
         )
         optimiser = _optimiser(config, settings.discriminator_optimiser)
         player, norms = update(player, grads, statistics, optimiser=optimiser)

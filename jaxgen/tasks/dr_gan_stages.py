@@ -130,13 +130,14 @@ def _train(config, workdir, devices, sets, stage):
     faces, held_out = sets.open("train"), sets.open("validation")
     section, people = SECTIONS[stage], len(faces.people)
     key = jax.random.fold_in(run_key(config.seed), STAGES.index(stage))
-    state = mesh.compile_init(devices, lambda key: _init(config, stage, key, people))(key)
+    above = config[section].train.shard_parameters_above
+    compile_init = partial(mesh.compile_init, devices, shard_above=above)
+    state = compile_init(lambda key: _init(config, stage, key, people))(key)
     if stage == "gan":
         step = partial(dr_gan.train_step, config)
         if config.gan.warm_start != "none":
             known = restore(config, workdir, devices, "recogniser", people)[0]
-            start = mesh.compile_init(devices, lambda pair: dr_gan.start_from(config, *pair))
-            state = start((state, known))
+            state = compile_init(lambda pair: dr_gan.start_from(config, *pair))((state, known))
     else:
         step = partial(dr_gan_classifiers.train_step, config, section)
     validate = _validation(config, devices, stage, held_out)

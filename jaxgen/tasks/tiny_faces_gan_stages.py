@@ -73,7 +73,11 @@ def train_generator(config, workdir: Path, devices: Mesh) -> None:
     """Stage generator: the pixel loss on crops that have a high-resolution partner."""
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
-    init = mesh.compile_init(devices, partial(tiny_faces_warm_start.init_generator, config))
+    init = mesh.compile_init(
+        devices,
+        partial(tiny_faces_warm_start.init_generator, config),
+        shard_above=config.generator.train.shard_parameters_above,
+    )
 
     def check(state):
         numbers = validate(players.averaged(state), workdir / "generator", int(state.step))
@@ -99,7 +103,9 @@ def train_discriminator(config, workdir: Path, devices: Mesh) -> None:
     if config.discriminator.pretrained:
         trunk = _pretrained_trunk(config)
     init = mesh.compile_init(
-        devices, lambda key: tiny_faces_warm_start.init_discriminator(config, key, trunk)
+        devices,
+        lambda key: tiny_faces_warm_start.init_discriminator(config, key, trunk),
+        shard_above=config.discriminator.train.shard_parameters_above,
     )
 
     def check(state):
@@ -134,7 +140,9 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
     init = mesh.compile_init(
-        devices, lambda key: players.start_from(tiny_faces.init_state(config, key), start)
+        devices,
+        lambda key: players.start_from(tiny_faces.init_state(config, key), start),
+        shard_above=config.gan.train.shard_parameters_above,
     )
     stages.run(
         workdir / "gan",

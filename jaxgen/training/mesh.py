@@ -1,9 +1,11 @@
 """One mesh axis, "data": parameters on every device, the batch split over them.
 
 Inside jit the batch is global, so batch statistics and losses mean the same on 1 device
-and on 256; the compiler adds the collectives.
+and on 256; the compiler adds the collectives. Large arrays of a state may be split over the
+devices too ("fully sharded data parallel"): only where they lie changes, not what is computed.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +31,29 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split_batch(mesh: Mesh) -> NamedSharding:
     """The first axis is split over the devices."""
     return NamedSharding(mesh, P("data"))
+
+
+def shard_large(mesh: Mesh, shapes: Tree, *, above: int) -> Tree:
+    """Where the arrays of a state lie: on every device, or split over them where they are large.
+
+    Args:
+        mesh: the devices.
+        shapes: tree of arrays or of jax.ShapeDtypeStruct: parameters, moments, averages.
+        above: arrays of more elements are split along their longest axis that the devices divide
+            (of equal ones the last), if there is one; 0 splits none.
+
+    Returns:
+        Tree of shardings.
+    """
+
+    def choose(leaf):
+        axes = [axis for axis, length in enumerate(leaf.shape) if length % mesh.size == 0]
+        if not above or math.prod(leaf.shape) <= above or not axes:
+            return replicated(mesh)
+        axis = max(axes, key=lambda axis: (leaf.shape[axis], axis))
+        return NamedSharding(mesh, P(*[None] * axis, "data"))
+
+    return jax.tree.map(choose, shapes)
 
 
 def abstract_replicated(mesh: Mesh, shapes: Tree) -> Tree:
@@ -69,18 +94,54 @@ def local_rows(array: jax.Array) -> np.ndarray:
     return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
-def compile_init(mesh: Mesh, init: Callable[[jax.Array], Tree]) -> Callable[[jax.Array], Tree]:
-    """Compiles init(key) -> state so that the state is born replicated."""
-    return jax.jit(init, out_shardings=replicated(mesh))
+def gathered(tree: Tree) -> Tree:
+    """Arrays that are split over devices, whole on each of them; others as they are."""
+
+    def gather(leaf):
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_replicated:
+            return leaf
+        return jax.jit(lambda x: x, out_shardings=replicated(leaf.sharding.mesh))(leaf)
+
+    return jax.tree.map(gather, tree)
 
 
-def compile_step(mesh: Mesh, step: Callable[[Tree, Tree], tuple[Tree, Tree]]) -> Callable:
-    """Compiles step(state, batch) -> (state, metrics); the old state is donated."""
+def compile_init(
+    mesh: Mesh, init: Callable[[Any], Tree], *, shard_above: int = 0
+) -> Callable[[Any], Tree]:
+    """Compiles init(key) -> state so that the state is born where `shard_large` puts it."""
+
+    def run(key):
+        where = shard_large(mesh, jax.eval_shape(init, key), above=shard_above)
+        return jax.jit(init, out_shardings=where)(key)
+
+    return run
+
+
+def compile_step(
+    mesh: Mesh, step: Callable[[Tree, Tree], tuple[Tree, Tree]], like: Tree = None
+) -> Callable:
+    """Compiles step(state, batch) -> (state, metrics); the old state is donated.
+
+    Args:
+        mesh: the devices.
+        step: pure.
+        like: a state whose arrays lie where they are to stay; None: every device holds all.
+    """
     same, split = replicated(mesh), split_batch(mesh)
-    return jax.jit(step, in_shardings=(same, split), out_shardings=(same, same), donate_argnums=0)
+
+    def place(leaf):
+        sharding = getattr(leaf, "sharding", None)
+        on_mesh = isinstance(sharding, NamedSharding) and sharding.mesh == mesh
+        return sharding if on_mesh else same
+
+    where = same if like is None else jax.tree.map(place, like)
+    return jax.jit(step, in_shardings=(where, split), out_shardings=(where, same), donate_argnums=0)
 
 
 def compile_evaluation(mesh: Mesh, function: Callable[[Tree, Tree], Tree]) -> Callable:
-    """Compiles function(variables, batch) -> per-example arrays, split like the batch."""
-    same, split = replicated(mesh), split_batch(mesh)
-    return jax.jit(function, in_shardings=(same, split), out_shardings=split)
+    """Compiles function(variables, batch) -> per-example arrays, split like the batch.
+
+    Variables may lie whole on every device or split over them.
+    """
+    split = split_batch(mesh)
+    return jax.jit(function, in_shardings=(None, split), out_shardings=split)
