@@ -25,7 +25,7 @@ def train(config, workdir):
 
     enable_compilation_cache()
     devices = mesh.data_mesh()
-    mesh.check_divisible(devices, **command_line.batch_sizes(config))
+    command_line.check_batches(config, devices)
     labelled = laplace_data.open_split(config, "train")
     validation = laplace_data.open_split(config, "validation")
     unlabelled = laplace_data.open_unlabelled(config) if needs_unlabelled(config) else None

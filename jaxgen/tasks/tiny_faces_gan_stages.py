@@ -206,10 +206,12 @@ def _pretrained_trunk(config):
 
 def _batches(config, workdir, devices, stage, *, unpaired):
     train = config[stage].train
-    if train.batch_size % (2 * devices.size):
+    multiple = 2 * devices.size * train.micro_batches
+    if train.batch_size % multiple:
         raise ConfigError(
             f"config.{stage}.train.batch_size={train.batch_size}: half of it are faces, which "
-            f"{devices.size} devices share. Use a multiple of {2 * devices.size}."
+            f"{devices.size} devices share in {train.micro_batches} micro-batches. Use a multiple "
+            f"of {multiple}."
         )
     return face_pair_files.training_batches(
         face_pair_files.open_split(workdir / "crops" / "train"),

@@ -1,8 +1,9 @@
 """One mesh axis, "data": parameters on every device, the batch split over them.
 
 Inside jit the batch is global, so batch statistics and losses mean the same on 1 device
-and on 256; the compiler adds the collectives. Large arrays of a state may be split over the
-devices too ("fully sharded data parallel"): only where they lie changes, not what is computed.
+and on 256; the compiler adds the collectives. Large arrays of the players may be split over the
+devices too ("fully sharded data parallel", ZeRO): only where they lie changes, not what is
+computed.
 """
 
 import math
@@ -13,6 +14,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from jaxgen.training.state import Player
 
 Tree = Any
 
@@ -33,12 +36,13 @@ def split_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P("data"))
 
 
-def shard_large(mesh: Mesh, shapes: Tree, *, above: int) -> Tree:
+def shard_large(mesh: Mesh, state: Tree, *, above: int) -> Tree:
     """Where the arrays of a state lie: on every device, or split over them where they are large.
 
     Args:
         mesh: the devices.
-        shapes: tree of arrays or of jax.ShapeDtypeStruct: parameters, moments, averages.
+        state: tree of arrays or of jax.ShapeDtypeStruct with some `Player`s. Their parameters,
+            moments and averages may be split; frozen networks and image pools are not.
         above: arrays of more elements are split along their longest axis that the devices divide
             (of equal ones the last), if there is one; 0 splits none.
 
@@ -53,7 +57,10 @@ def shard_large(mesh: Mesh, shapes: Tree, *, above: int) -> Tree:
         axis = max(axes, key=lambda axis: (leaf.shape[axis], axis))
         return NamedSharding(mesh, P(*[None] * axis, "data"))
 
-    return jax.tree.map(choose, shapes)
+    def place(node):
+        return jax.tree.map(choose, node) if _is_player(node) else replicated(mesh)
+
+    return jax.tree.map(place, state, is_leaf=_is_player)
 
 
 def abstract_replicated(mesh: Mesh, shapes: Tree) -> Tree:
@@ -64,13 +71,21 @@ def abstract_replicated(mesh: Mesh, shapes: Tree) -> Tree:
     )
 
 
-def check_divisible(mesh: Mesh, **batch_sizes: int) -> None:
-    """Raises ValueError naming the first batch size that the devices cannot share."""
+def check_divisible(mesh: Mesh, *, micro_batches: int = 1, **batch_sizes: int) -> None:
+    """Raises ValueError naming the first batch size that the devices cannot share.
+
+    Args:
+        mesh: the devices.
+        micro_batches: parts of each batch, all of which they share.
+        **batch_sizes: by their keys in the config.
+    """
+    multiple = mesh.size * micro_batches
     for key, size in batch_sizes.items():
-        if size % mesh.size:
+        if size % multiple:
+            parts = f" in {micro_batches} micro-batches" if micro_batches > 1 else ""
             raise ValueError(
-                f"config.{key}={size} cannot be split over {mesh.size} devices: "
-                f"use a multiple of {mesh.size}."
+                f"config.{key}={size} cannot be split over {mesh.size} devices{parts}: "
+                f"use a multiple of {multiple}."
             )
 
 
@@ -134,8 +149,29 @@ def compile_step(
         on_mesh = isinstance(sharding, NamedSharding) and sharding.mesh == mesh
         return sharding if on_mesh else same
 
-    where = same if like is None else jax.tree.map(place, like)
-    return jax.jit(step, in_shardings=(where, split), out_shardings=(where, same), donate_argnums=0)
+    where = jax.tree.map(place, like)
+    if all(sharding.is_fully_replicated for sharding in jax.tree.leaves(where)):
+        return jax.jit(
+            step, in_shardings=(same, split), out_shardings=(same, same), donate_argnums=0
+        )
+
+    def step_with_whole_networks(state, batch):
+        def gather(node):
+            if not _is_player(node):
+                return node
+            used = {"params": node.params, "batch_stats": node.batch_stats}
+            return node.replace(**jax.lax.with_sharding_constraint(used, same))
+
+        # Without this the compiler may gather activations instead, which are far larger.
+        # Moments and averages stay split: each device updates its share.
+        return step(jax.tree.map(gather, state, is_leaf=_is_player), batch)
+
+    return jax.jit(
+        step_with_whole_networks,
+        in_shardings=(where, split),
+        out_shardings=(where, same),
+        donate_argnums=0,
+    )
 
 
 def compile_evaluation(mesh: Mesh, function: Callable[[Tree, Tree], Tree]) -> Callable:
@@ -144,4 +180,12 @@ def compile_evaluation(mesh: Mesh, function: Callable[[Tree, Tree], Tree]) -> Ca
     Variables may lie whole on every device or split over them.
     """
     split = split_batch(mesh)
-    return jax.jit(function, in_shardings=(None, split), out_shardings=split)
+
+    def evaluate(variables, batch):
+        return function(jax.lax.with_sharding_constraint(variables, replicated(mesh)), batch)
+
+    return jax.jit(evaluate, in_shardings=(None, split), out_shardings=split)
+
+
+def _is_player(node):
+    return isinstance(node, Player)
