@@ -25,6 +25,7 @@ from jaxgen.kernels import heatmap as hm
 from jaxgen.models.landmark import LandmarkNet, PatchDiscriminator
 from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.errors import CheckpointMismatch
+from jaxgen.training.mesh import merge, separate
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
@@ -255,20 +256,19 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
 
     def landmark_loss(params, batch, key):
         key_dropout, key_warp, key_warped_dropout, _, key_fake = jax.random.split(key, 5)
-        labelled, images = batch["labelled"], standardise(batch["labelled"]["image"])
-        count = len(images)
-        if "unlabelled" in batch:
-            unlabelled = standardise(batch["unlabelled"]["image"])
-            images = jnp.concatenate([images, unlabelled])
+        labelled = batch["labelled"]
+        faces = [standardise(batch[kind]["image"]) for kind in sorted(batch)]  # labelled first
         # One forward pass over labelled and unlabelled faces serves every term.
+        images = merge(*faces)
         logits, mutated = generate(params, images, key_dropout)
+        on_labelled, *on_unlabelled = separate(logits, *map(len, faces))
         # (1) labelled faces: compare distributions.
-        supervised = supervised_loss(config, logits[:count], labelled["points"], labelled["mask"])
+        supervised = supervised_loss(config, on_labelled, labelled["points"], labelled["mask"])
         total, terms, fake = supervised, {"supervised": supervised}, ()
         # (2) unlabelled faces: heatmaps that the discriminator takes for labels.
         if state.discriminator is not None:
-            fake = fake_heatmaps(config, logits[count:])
-            scores, _ = criticise(state.discriminator.params, unlabelled, fake, key_fake)
+            fake = fake_heatmaps(config, *on_unlabelled)
+            scores, _ = criticise(state.discriminator.params, faces[-1], fake, key_fake)
             terms["adversarial"] = adversarial.generator(scores).mean()
             total += config.adversarial.weight * terms["adversarial"]
         # (3) all faces: points move with the picture.

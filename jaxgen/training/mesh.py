@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -101,6 +102,32 @@ def put_batch(mesh: Mesh, batch: Tree) -> Tree:
     """
     sharding = split_batch(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def merge(*batches: jax.Array) -> jax.Array:
+    """Rows of several batches as one batch, without sending any to another device.
+
+    Concatenated batches would have to be spread over the devices anew. Here the result begins with
+    a few rows of each batch, then come the next few of each: as many of each as every device has
+    of it, or a divisor.
+
+    Args:
+        batches: arrays [B, ...], each split over the devices.
+
+    Returns:
+        [sum of all B, ...]; `separate` takes it apart.
+    """
+    groups = math.gcd(*map(len, batches))
+    parts = [x.reshape(groups, len(x) // groups, *x.shape[1:]) for x in batches]
+    return jnp.concatenate(parts, 1).reshape(-1, *batches[0].shape[1:])
+
+
+def separate(rows: jax.Array, *counts: int) -> list[jax.Array]:
+    """The inverse of `merge`: batches of `counts` rows."""
+    groups = math.gcd(*counts)
+    rows = rows.reshape(groups, -1, *rows.shape[1:])
+    ends = np.cumsum([count // groups for count in counts])[:-1]
+    return [x.reshape(-1, *x.shape[2:]) for x in jnp.split(rows, ends, axis=1)]
 
 
 def local_rows(array: jax.Array) -> np.ndarray:
