@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # `%name = SHAPE kind(operands)`, or `kind-start` where the compiler lets it run beside others.
-_INSTRUCTION = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\(")
+# The shape is one word, or a tuple, whose layouts may hold parentheses.
+_SHAPE = r"\((?:[^()]|\([^()]*\))*\)|\S+"
+_INSTRUCTION = re.compile(rf"= ({_SHAPE}) ({'|'.join(KINDS)})(-start)?\(")
 _ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 
 
