@@ -41,10 +41,13 @@ def run_on_devices(config, init, train_step, batch, steps=1):
     """State and metrics of every step, on all devices with large parameters split over them."""
     devices = mesh.data_mesh()
     state = mesh.compile_init(devices, init, shard_above=200)(run_key(0))
-    step = mesh.compile_step(devices, partial(train_step, config), state)
+    step, batch = partial(train_step, config), mesh.put_batch(devices, batch)
+    # Without the compiler's slowest passes: it runs a few times only.
+    quick = {"xla_backend_optimization_level": 0}
+    step = mesh.compile_step(devices, step, state).lower(state, batch).compile(quick)
     trace = []
     for _ in range(steps):
-        state, metrics = step(state, mesh.put_batch(devices, batch))
+        state, metrics = step(state, batch)
         trace.append(jax.device_get(metrics))
     return state, trace
 

@@ -80,7 +80,12 @@ def run(workdir, steps, *, count=8, above=ABOVE, validate=lambda state: {}):
     devices = mesh.data_mesh(jax.devices()[:count])
     checkpoints = Checkpoints(workdir / "checkpoints", best_metric="validation/error")
     settings = SimpleNamespace(
-        steps=steps, log_every=4, validate_every=2, checkpoint_every=2, tensorboard=False
+        steps=steps,
+        log_every=4,
+        validate_every=2,
+        checkpoint_every=2,
+        tensorboard=False,
+        on_nan="stop",
     )
     state = train(
         mesh.compile_init(devices, init, shard_above=above)(jax.random.key(0)),
