@@ -61,9 +61,16 @@ def define_boxes() -> None:
         flags.DEFINE_string("boxes", "", text)
 
 
-def batch_sizes(config: ConfigDict) -> dict[str, int]:
-    """Every key of the config that is a batch size, for `mesh.check_divisible`."""
-    return {key: value for key, value in flatten(config) if key.endswith("batch_size")}
+def check_batches(config: ConfigDict, devices) -> None:
+    """Raises ValueError naming the first batch size that the mesh `devices` cannot share."""
+    from jaxgen.training import mesh
+
+    values = dict(flatten(config))
+    for key in values:
+        section, _, name = key.rpartition(".")
+        if name.endswith("batch_size"):
+            parts = values.get(f"{section}.micro_batches", 1)
+            mesh.check_divisible(devices, micro_batches=parts, **{key: values[key]})
 
 
 def open_devices(config):
@@ -73,7 +80,7 @@ def open_devices(config):
 
     enable_compilation_cache()
     devices = mesh.data_mesh()
-    mesh.check_divisible(devices, **batch_sizes(config))
+    check_batches(config, devices)
     return devices
 
 

@@ -25,7 +25,7 @@ def train(config, workdir):
 
     enable_compilation_cache()
     devices = mesh.data_mesh()
-    mesh.check_divisible(devices, **command_line.batch_sizes(config))
+    command_line.check_batches(config, devices)
     labelled = laplace_data.open_split(config, "train")
     validation = laplace_data.open_split(config, "validation")
     unlabelled = laplace_data.open_unlabelled(config) if needs_unlabelled(config) else None
@@ -100,12 +100,14 @@ def initial_state(config, devices):
     from jaxgen.training.state import run_key
     from jaxgen.training.workdir import saved_config
 
-    init = mesh.compile_init(devices, partial(laplace.init_state, config))
-    state = init(run_key(config.seed))
+    compile_init = partial(
+        mesh.compile_init, devices, shard_above=config.train.shard_parameters_above
+    )
+    state = compile_init(partial(laplace.init_state, config))(run_key(config.seed))
     if config.model.pretrained:
         workdir = Path(config.model.pretrained).expanduser()
         _, variables, _ = restore(saved_config(workdir), workdir)
-        state = laplace.start_from(state, variables)
+        state = compile_init(lambda pair: laplace.start_from(*pair))((state, variables))
     return state
 
 

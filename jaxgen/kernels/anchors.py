@@ -11,7 +11,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jaxgen.kernels import boxes as box_kernels
 
@@ -95,7 +94,7 @@ def match(
 
     # Steps (2) and (3): each face names its best anchors; an anchor hears the closest of those.
     k = min(least_anchors, len(anchors))
-    values, places = lax.top_k(overlap, k)  # [M, k]
+    values, places = _largest(overlap, k)  # [M, k]
     own = jax.nn.one_hot(face, count, dtype=jnp.int32) * first[:, None]
     missing = (least_anchors - own.sum(0))[:, None]
     rank = jnp.arange(k)
@@ -119,3 +118,17 @@ def match(
     hidden = (hidden & (is_ignored & has_area)[:, None]).any(0)
     negative = ~positive & ~hidden & (best < negative_iou)
     return Matches(face.astype(jnp.int32), positive, negative)
+
+
+def _largest(values, k):
+    """What `lax.top_k` gives, in k passes. [M, A] -> values and places [M, k].
+
+    A batch that is split over devices stays split: for `lax.top_k` each device would fetch the
+    overlaps of the whole batch.
+    """
+    found = []
+    for _ in range(k):
+        place = values.argmax(-1)
+        found.append((values.max(-1), place))
+        values = jnp.where(jnp.arange(values.shape[-1]) == place[:, None], -jnp.inf, values)
+    return tuple(jnp.stack(each, -1) for each in zip(*found, strict=True))

@@ -7,6 +7,7 @@ Source: Hoffman et al., CyCADA, ICML 2018; Tzeng et al., ADDA, CVPR 2017.
 
 import chex
 import flax.linen as nn
+import jax.numpy as jnp
 
 from jaxgen.models.convolution import xavier_normal
 from jaxgen.models.layers import Conv1x1, drop_channels
@@ -17,18 +18,21 @@ class FeatureDiscriminator(nn.Module):
 
     Attributes:
         hidden: units of both hidden layers.
+        dtype: of the computation; parameters and logits stay float32.
     """
 
     hidden: int = 500
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, features: chex.Array, *, train: bool) -> chex.Array:
         """[B, D] -> [B, 2] logits, the same whatever `train` is."""
         del train
         chex.assert_rank(features, 2)
-        x = nn.relu(nn.Dense(self.hidden, kernel_init=xavier_normal)(features))
-        x = nn.relu(nn.Dense(self.hidden, kernel_init=xavier_normal)(x))
-        return nn.Dense(2, kernel_init=xavier_normal)(x)
+        options = dict(kernel_init=xavier_normal, dtype=self.dtype)
+        x = nn.relu(nn.Dense(self.hidden, **options)(features))
+        x = nn.relu(nn.Dense(self.hidden, **options)(x))
+        return nn.Dense(2, **options)(x).astype(jnp.float32)
 
 
 class ScoreDiscriminator(nn.Module):
@@ -38,10 +42,12 @@ class ScoreDiscriminator(nn.Module):
         hidden: channels of the first layer, twice those of the second; the released code has
             512 over scores and 1,024 over features.
         dropout: share of channels dropped after both layers; rng "dropout" while training.
+        dtype: of the computation; parameters and logits stay float32.
     """
 
     hidden: int = 512
     dropout: float = 0.5
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, scores: chex.Array, *, train: bool) -> chex.Array:
@@ -49,11 +55,11 @@ class ScoreDiscriminator(nn.Module):
         chex.assert_rank(scores, 4)
         x = scores
         for features in (self.hidden, self.hidden // 2):
-            x = Conv1x1(features)(x)
+            x = Conv1x1(features, self.dtype)(x)
             if train and self.dropout:
                 x = drop_channels(self.make_rng("dropout"), x, rate=self.dropout)
             x = nn.relu(x)
-        return Conv1x1(2)(x)
+        return Conv1x1(2, self.dtype)(x).astype(jnp.float32)
 
 
 def choose_features(adapt: str, *, scores: chex.Array, last: chex.Array) -> chex.Array:

@@ -31,6 +31,7 @@ class ConvNormRelu(nn.Module):
         norm: "batch", "group" (8 channels a group: for batches of one or two images) or "frozen"
             (batch normalisation that keeps the statistics it came with).
         rectify: False leaves the ReLU out.
+        dtype: of the computation; parameters stay float32.
     """
 
     features: int
@@ -38,6 +39,7 @@ class ConvNormRelu(nn.Module):
     stride: int = 1
     norm: str = "batch"
     rectify: bool = True
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: chex.Array, *, train: bool) -> chex.Array:
@@ -49,20 +51,23 @@ class ConvNormRelu(nn.Module):
             padding=self.size // 2,
             use_bias=False,
             kernel_init=he_normal,
+            dtype=self.dtype,
             name="conv",
         )(x)
-        x = normalize(self.norm, x, train=train)
+        x = normalize(self.norm, x, train=train, dtype=self.dtype)
         return nn.relu(x) if self.rectify else x
 
 
-def normalize(norm: str, x: chex.Array, *, train: bool, name: str = "norm") -> chex.Array:
+def normalize(
+    norm: str, x: chex.Array, *, train: bool, dtype=jnp.float32, name: str = "norm"
+) -> chex.Array:
     """The normalisation of that name inside the calling module, see `ConvNormRelu`."""
     if norm == "group":
-        return nn.GroupNorm(num_groups=None, group_size=8, name=name)(x)
+        return nn.GroupNorm(num_groups=None, group_size=8, dtype=dtype, name=name)(x)
     if norm not in ("batch", "frozen"):
         raise ValueError(f'norm must be "batch", "group" or "frozen", not {norm!r}')
     running = norm == "frozen" or not train
-    return nn.BatchNorm(use_running_average=running, momentum=0.9, name=name)(x)
+    return nn.BatchNorm(use_running_average=running, momentum=0.9, dtype=dtype, name=name)(x)
 
 
 class Light(nn.Module):
@@ -74,24 +79,27 @@ class Light(nn.Module):
     Attributes:
         width: multiple of LIGHT_CHANNELS, rounded to multiples of 8.
         norm: "batch" or "group".
+        dtype: of the computation; parameters stay float32.
     """
 
     width: float = 1.0
     norm: str = "batch"
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: chex.Array, *, train: bool) -> list[chex.Array]:
         """Images [B, H, W, 3] -> four maps."""
         channels = [max(8, 8 * round(c * self.width / 8)) for c in LIGHT_CHANNELS]
-        x = ConvNormRelu(channels[0], norm=self.norm, name="stem1")(_blocks(images), train=train)
-        x = ConvNormRelu(channels[0], norm=self.norm, name="stem2")(_blocks(x), train=train)
+        options = dict(norm=self.norm, dtype=self.dtype)
+        x = ConvNormRelu(channels[0], **options, name="stem1")(_blocks(images), train=train)
+        x = ConvNormRelu(channels[0], **options, name="stem2")(_blocks(x), train=train)
         maps = []
         for level, features in enumerate(channels):
             if level:
-                shrink = ConvNormRelu(features, stride=2, norm=self.norm, name=f"down{level}")
+                shrink = ConvNormRelu(features, stride=2, **options, name=f"down{level}")
                 x = shrink(x, train=train)
-            y = ConvNormRelu(features, norm=self.norm, name=f"block{level}_1")(x, train=train)
-            last = ConvNormRelu(features, norm=self.norm, rectify=False, name=f"block{level}_2")
+            y = ConvNormRelu(features, **options, name=f"block{level}_1")(x, train=train)
+            last = ConvNormRelu(features, **options, rectify=False, name=f"block{level}_2")
             x = nn.relu(x + last(y, train=train))
             maps.append(x)
         return maps
@@ -111,22 +119,38 @@ class ResNet50(nn.Module):
 
     Attributes:
         norm: "frozen" keeps ImageNet's statistics, as detectors do whose batches are small.
+        dtype: of the computation; parameters stay float32.
     """
 
     norm: str = "frozen"
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: chex.Array, *, train: bool) -> list[chex.Array]:
         """Images [B, H, W, 3] -> four maps of 256, 512, 1024 and 2048 channels."""
-        conv = Conv(64, 7, stride=2, padding=3, use_bias=False, kernel_init=he_normal, name="conv1")
-        x = nn.relu(normalize(self.norm, conv(imagenet_range(images)), train=train, name="bn1"))
+        conv = Conv(
+            64,
+            7,
+            stride=2,
+            padding=3,
+            use_bias=False,
+            kernel_init=he_normal,
+            dtype=self.dtype,
+            name="conv1",
+        )
+        x = conv(imagenet_range(images))
+        x = nn.relu(normalize(self.norm, x, train=train, dtype=self.dtype, name="bn1"))
         x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         maps = []
         for layer, (blocks, features) in enumerate(RESNET50_LAYERS, 1):
             for index in range(blocks):
                 stride = 2 if layer > 1 and index == 0 else 1
                 block = Bottleneck(
-                    features, stride=stride, norm=self.norm, name=f"layer{layer}_{index}"
+                    features,
+                    stride=stride,
+                    norm=self.norm,
+                    dtype=self.dtype,
+                    name=f"layer{layer}_{index}",
                 )
                 x = block(x, train=train)
             maps.append(x)
@@ -140,11 +164,13 @@ class Bottleneck(nn.Module):
         features: inner channels; four times as many come out.
         stride: of the 3 x 3.
         norm: as in `ConvNormRelu`.
+        dtype: of the computation; parameters stay float32.
     """
 
     features: int
     stride: int
     norm: str
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: chex.Array, *, train: bool) -> chex.Array:
@@ -158,9 +184,10 @@ class Bottleneck(nn.Module):
                 padding=size // 2,
                 use_bias=False,
                 kernel_init=he_normal,
+                dtype=self.dtype,
                 name=conv_name,
             )
-            return normalize(self.norm, conv(x), train=train, name=norm_name)
+            return normalize(self.norm, conv(x), train=train, dtype=self.dtype, name=norm_name)
 
         out = 4 * self.features
         y = nn.relu(conv_norm(x, self.features, 1, 1, "conv1", "bn1"))
@@ -175,7 +202,12 @@ class Vgg16Maps(nn.Module):
     """The convolutions of VGG16: 14,714,688 parameters, no normalisation.
 
     Layers carry their usual names, conv1_1 to conv5_3.
+
+    Attributes:
+        dtype: of the computation; parameters stay float32.
     """
+
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: chex.Array, *, train: bool) -> list[chex.Array]:
@@ -184,15 +216,17 @@ class Vgg16Maps(nn.Module):
         x, maps = imagenet_range(images), []
         for stage, (features, convolutions) in enumerate(VGG_STAGES, 1):
             for index in range(1, convolutions + 1):
-                name = f"conv{stage}_{index}"
-                x = nn.relu(Conv(features, 3, padding=1, kernel_init=he_normal, name=name)(x))
+                options = dict(padding=1, kernel_init=he_normal, dtype=self.dtype)
+                x = nn.relu(Conv(features, 3, name=f"conv{stage}_{index}", **options)(x))
             x = max_pool(x)
             if stage > 1:
                 maps.append(x)
         return maps
 
 
-def make_backbone(name: str, *, width: float, norm: str, module_name: str) -> nn.Module:
+def make_backbone(
+    name: str, *, width: float, norm: str, module_name: str, dtype=jnp.float32
+) -> nn.Module:
     """The trunk of a name: "light", "resnet50" or "vgg16".
 
     Args:
@@ -201,13 +235,15 @@ def make_backbone(name: str, *, width: float, norm: str, module_name: str) -> nn
         norm: "batch", or "group" for batches of one or two pictures: ResNet-50 then keeps the
             statistics of its ImageNet weights. VGG16 has no normalisation.
         module_name: its place in the variables.
+        dtype: of the computation.
     """
+    options = dict(dtype=dtype, name=module_name)
     if name == "light":
-        return Light(width=width, norm=norm, name=module_name)
+        return Light(width=width, norm=norm, **options)
     if name == "resnet50":
-        return ResNet50(norm="frozen" if norm == "group" else norm, name=module_name)
+        return ResNet50(norm="frozen" if norm == "group" else norm, **options)
     if name == "vgg16":
-        return Vgg16Maps(name=module_name)
+        return Vgg16Maps(**options)
     raise ValueError(f'a backbone is "light", "resnet50" or "vgg16", not {name!r}')
 
 

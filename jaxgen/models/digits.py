@@ -10,6 +10,7 @@ Source: Hoffman et al., CyCADA, ICML 2018, and the code released with it.
 
 import chex
 import flax.linen as nn
+import jax.numpy as jnp
 
 from jaxgen.models.convolution import Conv, normal_002, xavier_normal
 from jaxgen.models.layers import drop_channels, leaky_relu, max_pool
@@ -22,10 +23,12 @@ class LeNet(nn.Module):
         num_classes: of the logits.
         dropout: share dropped after the second convolution (channels) and before the last
             layer (units).
+        dtype: of the computation; parameters, features and logits stay float32.
     """
 
     num_classes: int = 10
     dropout: float = 0.5
+    dtype: jnp.dtype = jnp.float32
 
     def __call__(self, images: chex.Array, *, train: bool) -> chex.Array:
         """Images [B, H, W, C], 16 pixels and more -> logits [B, num_classes]."""
@@ -35,14 +38,14 @@ class LeNet(nn.Module):
     def features_and_logits(self, images: chex.Array, *, train: bool):
         """Images [B, H, W, C] -> features [B, 500], logits [B, num_classes]."""
         _check_smallest(images, 16)
-        x = nn.relu(_pool(Conv(20, 5)(images)))
-        x = Conv(50, 5)(x)
+        x = nn.relu(_pool(Conv(20, 5, dtype=self.dtype)(images)))
+        x = Conv(50, 5, dtype=self.dtype)(x)
         if train and self.dropout:
             x = drop_channels(self.make_rng("dropout"), x, rate=self.dropout)
         x = nn.relu(_pool(x))
-        features = _dense(500)(x.reshape(x.shape[0], -1))
+        features = _dense(500, self.dtype)(x.reshape(x.shape[0], -1))
         x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(features))
-        return features, _dense(self.num_classes)(x)
+        return _floats(features, _dense(self.num_classes, self.dtype)(x))
 
 
 class Dtn(nn.Module):
@@ -54,10 +57,12 @@ class Dtn(nn.Module):
         num_classes: of the logits.
         dropout: shares dropped after the three convolutions (channels) and before the last
             layer (units).
+        dtype: of the computation; parameters, features and logits stay float32.
     """
 
     num_classes: int = 10
     dropout: tuple[float, float, float, float] = (0.1, 0.3, 0.5, 0.5)
+    dtype: jnp.dtype = jnp.float32
 
     def __call__(self, images: chex.Array, *, train: bool) -> chex.Array:
         """Images [B, H, W, C] of any size -> logits [B, num_classes]."""
@@ -69,13 +74,15 @@ class Dtn(nn.Module):
         _check_smallest(images, 1)
         x = images
         for features, dropout in zip((64, 128, 256), self.dropout, strict=False):
-            x = _batch_norm(train)(Conv(features, 5, stride=2, padding=2)(x))
+            x = Conv(features, 5, stride=2, padding=2, dtype=self.dtype)(x)
+            x = _batch_norm(train, self.dtype)(x)
             if train and dropout:
                 x = drop_channels(self.make_rng("dropout"), x, rate=dropout)
             x = nn.relu(x)
-        features = _batch_norm(train)(_dense(512)(x.reshape(x.shape[0], -1)))
+        features = _dense(512, self.dtype)(x.reshape(x.shape[0], -1))
+        features = _batch_norm(train, self.dtype)(features)
         x = nn.Dropout(self.dropout[-1], deterministic=not train)(nn.relu(features))
-        return features, _dense(self.num_classes)(x)
+        return _floats(features, _dense(self.num_classes, self.dtype)(x))
 
 
 class SemanticClassifier(nn.Module):
@@ -86,9 +93,11 @@ class SemanticClassifier(nn.Module):
 
     Attributes:
         num_classes: of the logits.
+        dtype: of the computation; parameters, features and logits stay float32.
     """
 
     num_classes: int = 10
+    dtype: jnp.dtype = jnp.float32
 
     def __call__(self, images: chex.Array, *, train: bool) -> chex.Array:
         """Images [B, H, W, C], 31 pixels and more -> logits [B, num_classes]."""
@@ -98,13 +107,14 @@ class SemanticClassifier(nn.Module):
     def features_and_logits(self, images: chex.Array, *, train: bool):
         """Images [B, H, W, C] -> features [B, 1024], logits [B, num_classes]."""
         _check_smallest(images, 31)
-        x = leaky_relu(Conv(64, 3, stride=2, kernel_init=normal_002)(images))
+        options = dict(kernel_init=normal_002, dtype=self.dtype)
+        x = leaky_relu(Conv(64, 3, stride=2, **options)(images))
         for features in (64, 128, 256):
-            x = Conv(features, 3, stride=2, kernel_init=normal_002)(x)
-            x = leaky_relu(_batch_norm(train)(x))
+            x = Conv(features, 3, stride=2, **options)(x)
+            x = leaky_relu(_batch_norm(train, self.dtype)(x))
         # No rectifier between the last two layers, as in the code.
-        features = nn.Dense(1024, kernel_init=normal_002)(x.reshape(x.shape[0], -1))
-        return features, nn.Dense(self.num_classes, kernel_init=normal_002)(features)
+        features = nn.Dense(1024, **options)(x.reshape(x.shape[0], -1))
+        return _floats(features, nn.Dense(self.num_classes, **options)(features))
 
 
 def _check_smallest(images, pixels):
@@ -122,9 +132,13 @@ def _pool(x):
     return max_pool(x[:, : h - h % 2, : w - w % 2])
 
 
-def _dense(features):
-    return nn.Dense(features, kernel_init=xavier_normal)
+def _dense(features, dtype):
+    return nn.Dense(features, kernel_init=xavier_normal, dtype=dtype)
 
 
-def _batch_norm(train):
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9)
+def _batch_norm(train, dtype):
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)
+
+
+def _floats(*arrays):
+    return tuple(x.astype(jnp.float32) for x in arrays)

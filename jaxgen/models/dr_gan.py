@@ -151,7 +151,8 @@ class Decoder(nn.Module):
         """
         chex.assert_rank([feature, pose, noise], 2)
         if self.embed_pose:
-            pose = nn.elu(nn.Dense(self.embed_pose, kernel_init=normal_002)(pose))
+            embed = nn.Dense(self.embed_pose, kernel_init=normal_002, dtype=self.dtype)
+            pose = nn.elu(embed(pose))
         side, channels = self.size >> self.halvings, scaled(_LAST, self.width)
         code = jnp.concatenate([feature, self.pose_gain * pose, noise], -1).astype(self.dtype)
         x = nn.Dense(side * side * channels, kernel_init=normal_002, dtype=self.dtype)(code)

@@ -53,6 +53,7 @@ class FaceDetector(nn.Module):
         strides: of the branches, some of 4, 8, 16, 32, finest first.
         anchors_per_cell: of each branch.
         max_out: background scores at the finest branch, of which the largest counts; 1 is off.
+        dtype: of the computation; parameters, logits and offsets stay float32.
     """
 
     backbone: str = "light"
@@ -62,6 +63,7 @@ class FaceDetector(nn.Module):
     strides: Sequence[int] = STRIDES
     anchors_per_cell: Sequence[int] = (2, 1, 1, 2)
     max_out: int = 3
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: chex.Array, *, train: bool) -> RawDetections:
@@ -69,22 +71,26 @@ class FaceDetector(nn.Module):
         chex.assert_rank(images, 4)
         check_size(images)
         trunk = make_backbone(
-            self.backbone, width=self.width, norm=self.norm, module_name="backbone"
+            self.backbone,
+            width=self.width,
+            norm=self.norm,
+            dtype=self.dtype,
+            module_name="backbone",
         )
         maps = dict(zip(STRIDES, trunk(images, train=train), strict=True))
         logits, offsets, coarser = [], [], None
         for stride in reversed(STRIDES):
             if stride < min(self.strides):
                 break
-            lateral = Conv(self.features, 1, name=f"lateral{stride}")(maps[stride])
+            lateral = Conv(self.features, 1, dtype=self.dtype, name=f"lateral{stride}")
+            lateral = lateral(maps[stride])
             joined = lateral if coarser is None else lateral + upsample(coarser)
             coarser = joined
             if stride not in self.strides:
                 continue
             place = tuple(self.strides).index(stride)
-            x = ConvNormRelu(self.features, norm=self.norm, name=f"branch{stride}")(
-                joined, train=train
-            )
+            options = dict(norm=self.norm, dtype=self.dtype, name=f"branch{stride}")
+            x = ConvNormRelu(self.features, **options)(joined, train=train)
             found = self._predict(x, stride, self.anchors_per_cell[place])
             logits.insert(0, found[0])
             offsets.insert(0, found[1])
@@ -100,14 +106,14 @@ class FaceDetector(nn.Module):
             first = jnp.arange(shape[0]) % values == 0
             return jnp.where(first, np.log(PRIOR / (1 - PRIOR)), 0.0).astype(dtype)
 
-        small = nn.initializers.normal(0.01)
-        score = nn.Dense(anchors * values, kernel_init=small, bias_init=bias, name=f"score{stride}")
-        scores = score(x).reshape(x.shape[0], -1, values)
+        options = dict(kernel_init=nn.initializers.normal(0.01), dtype=self.dtype)
+        score = nn.Dense(anchors * values, bias_init=bias, name=f"score{stride}", **options)
+        scores = score(x).reshape(x.shape[0], -1, values).astype(jnp.float32)
         logits = scores[..., 0]
         if backgrounds:
             logits = logits - scores[..., 1:].max(-1)
-        box = nn.Dense(4 * anchors, kernel_init=small, name=f"box{stride}")
-        return logits, box(x).reshape(x.shape[0], -1, 4)
+        box = nn.Dense(4 * anchors, name=f"box{stride}", **options)
+        return logits, box(x).reshape(x.shape[0], -1, 4).astype(jnp.float32)
 
 
 def detector_anchors(

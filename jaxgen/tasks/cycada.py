@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxgen import losses
 from jaxgen.kernels.pixels import scale
 from jaxgen.models import digits, drn, segmentation
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
@@ -44,9 +45,10 @@ class TaskState:
 def task_net(config):
     """The classifier or segmentation network of a config."""
     model = config.model
+    options = dict(num_classes=model.num_classes, dtype=jnp.dtype(model.dtype))
     classifiers = {"lenet": digits.LeNet, "dtn": digits.Dtn}
     if config.data.task == "classification":
-        return classifiers[model.name](num_classes=model.num_classes)
+        return classifiers[model.name](**options)
     segmenters = {
         "fcn8s": segmentation.Fcn8s,
         "drn26": drn.Drn26,
@@ -54,7 +56,7 @@ def task_net(config):
     }
     # Score maps are aligned before they are enlarged to the size of the image.
     adapt = {"logits": "scores", "features": "last"}[config.alignment.on]
-    return segmenters[model.name](num_classes=model.num_classes, adapt=adapt)
+    return segmenters[model.name](adapt=adapt, **options)
 
 
 # ------------------------------------------------------------- (1), (3) the task network
@@ -72,15 +74,16 @@ def init_task(config, key: jax.Array) -> TaskState:
 def task_step(config, state: TaskState, batch: Any) -> tuple[TaskState, dict[str, jax.Array]]:
     """One step on labelled images: softmax cross-entropy."""
     key = jax.random.fold_in(state.key, state.step)
-    images, labels = scale(batch["source"]["image"]), batch["source"]["label"]
 
-    def task_loss(params):
+    def task_loss(params, part, key):
+        images, labels = scale(part["image"]), part["label"]
         logits, batch_stats = train_apply(task_net(config), state.network, params, images, key)
         loss = losses.cross_entropy(logits, labels, ignore=IGNORE).mean()
-        return loss, (batch_stats, accuracy_of(logits, labels))
+        return loss, ((batch_stats, accuracy_of(logits, labels)), ())
 
-    (loss, (batch_stats, accuracy)), grads = jax.value_and_grad(task_loss, has_aux=True)(
-        state.network.params
+    gradient = value_and_grad(task_loss, config.task.train.micro_batches)
+    (loss, ((batch_stats, accuracy), _)), grads = gradient(
+        state.network.params, batch["source"], key
     )
     network, norms = update(
         state.network,

@@ -17,6 +17,7 @@ from jaxgen import losses
 from jaxgen.kernels.pixels import scale
 from jaxgen.models.adaptation import FeatureDiscriminator, ScoreDiscriminator
 from jaxgen.tasks.cycada import IGNORE, blank, task_net
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
@@ -37,10 +38,10 @@ class State:
 
 def discriminator_net(config) -> FeatureDiscriminator | ScoreDiscriminator:
     """The discriminator of features: per image, or per pixel for segmentation."""
-    hidden = config.alignment.hidden
+    options = dict(hidden=config.alignment.hidden, dtype=jnp.dtype(config.model.dtype))
     if config.data.task == "segmentation":
-        return ScoreDiscriminator(hidden=hidden)
-    return FeatureDiscriminator(hidden=hidden)
+        return ScoreDiscriminator(**options)
+    return FeatureDiscriminator(**options)
 
 
 def init_state(config, key: jax.Array, variables: Any) -> State:
@@ -84,26 +85,27 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     """
     settings = config.alignment
     key = jax.random.fold_in(state.key, state.step)
-    key_network, key_discriminator = jax.random.split(key)
-    source, target = scale(batch["source"]["image"]), scale(batch["target"]["image"])
+    _, key_discriminator = jax.random.split(key)
+    parts = settings.train.micro_batches
 
     # (1) The discriminator, on features that do not learn from it.
     held = {"params": state.network.params, "batch_stats": state.network.batch_stats}
-    on_source = _features(config, held if settings.shared else state.reference, source)
-    on_target = _features(config, held, target)
 
-    def discriminator_loss(params):
+    def discriminator_loss(params, batch, key):
+        source, target = scale(batch["source"]["image"]), scale(batch["target"]["image"])
+        on_source = _features(config, held if settings.shared else state.reference, source)
+        on_target = _features(config, held, target)
         # Two calls, because a batch of both would let dropout mix them.
-        logits_source = _discriminate(config, params, on_source, key_discriminator)
-        logits_target = _discriminate(config, params, on_target, key_discriminator)
+        logits_source = _discriminate(config, params, on_source, key)
+        logits_target = _discriminate(config, params, on_target, key)
         right = (logits_source.argmax(-1) == SOURCE).mean() + (
             logits_target.argmax(-1) == TARGET
         ).mean()
         loss = _domain_loss(logits_source, SOURCE) + _domain_loss(logits_target, TARGET)
-        return loss / 2, right / 2
+        return loss / 2, (right / 2, ())
 
-    (critic_loss, accuracy), grads = jax.value_and_grad(discriminator_loss, has_aux=True)(
-        state.discriminator.params
+    (critic_loss, (accuracy, _)), grads = value_and_grad(discriminator_loss, parts)(
+        state.discriminator.params, batch, key_discriminator
     )
     discriminator, _ = update(
         state.discriminator,
@@ -114,7 +116,9 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     accuracies = jnp.append(state.accuracies[1:], accuracy)
 
     # (2) The network: target images that the discriminator takes for the source.
-    def network_loss(params):
+    def network_loss(params, batch, key):
+        key_network, key_discriminator = jax.random.split(key)
+        source, target = scale(batch["source"]["image"]), scale(batch["target"]["image"])
         features, batch_stats = _train_features(config, state.network, params, target, key_network)
         logits = _discriminate(config, discriminator.params, features, key_discriminator)
         terms = {"adversarial": _domain_loss(logits, SOURCE)}
@@ -126,11 +130,11 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
             labels = batch["source"]["label"]
             terms["task"] = losses.cross_entropy(logits, labels, ignore=IGNORE).mean()
             total += settings.task_weight * terms["task"]
-        return total, (terms, batch_stats)
+        return total, ((terms, batch_stats), ())
 
     def move(network):
-        (loss, (terms, batch_stats)), grads = jax.value_and_grad(network_loss, has_aux=True)(
-            network.params
+        (loss, ((terms, batch_stats), _)), grads = value_and_grad(network_loss, parts)(
+            network.params, batch, key
         )
         network, _ = update(
             network,
@@ -142,7 +146,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         return network, {"loss": loss, **terms}
 
     def stay(network):
-        loss, (terms, _) = network_loss(network.params)
+        loss, ((terms, _), _) = network_loss(network.params, batch, key)
         return network, {"loss": loss, **terms}
 
     is_open = (accuracies.mean() > settings.gate) & (state.step >= settings.warmup_steps)

@@ -7,6 +7,7 @@ from jaxgen.training.config import (
     boolean,
     check,
     chosen_stages,
+    compute_type,
     integer,
     number,
     one_of,
@@ -53,6 +54,7 @@ SCHEMA: Schema = {
     "model.name": one_of(*CLASSIFIERS, *SEGMENTERS),
     "model.num_classes": integer(2),
     "model.pretrained": text,
+    "model.dtype": compute_type,
     # A task network on labelled images.
     **_training("task"),
     **optimiser_schema("task.optimiser"),

@@ -251,5 +251,6 @@ def _train_alignment(config, workdir, devices, domains, stage):
 def _run(config, folder, devices, *, init, number, **options):
     """One stage through the loop; returns its last state."""
     key = jax.random.fold_in(run_key(config.seed), number)
-    state = mesh.compile_init(devices, init)(key)
+    above = options["settings"].shard_parameters_above
+    state = mesh.compile_init(devices, init, shard_above=above)(key)
     return stages.run(folder, devices, best_metric=BEST, state=state, **options)

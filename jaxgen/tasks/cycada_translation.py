@@ -18,6 +18,7 @@ from jaxgen.kernels.pixels import scale, unscale
 from jaxgen.models.cycle_gan import ImageDiscriminator, ResnetGenerator
 from jaxgen.models.digits import SemanticClassifier
 from jaxgen.tasks.cycada import IGNORE, blank, task_net, train_apply
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.image_pool import ImagePool, exchange, new_pool
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
@@ -41,17 +42,25 @@ class State:
 
 def generator_net(config) -> ResnetGenerator:
     """A generator, of either domain."""
-    return ResnetGenerator(**config.translation.generator, out_channels=config.data.channels)
+    return ResnetGenerator(
+        **config.translation.generator,
+        out_channels=config.data.channels,
+        dtype=jnp.dtype(config.model.dtype),
+    )
 
 
 def discriminator_net(config) -> ImageDiscriminator:
     """A discriminator of real and translated images, of either domain."""
-    return ImageDiscriminator(**config.translation.discriminator)
+    return ImageDiscriminator(
+        **config.translation.discriminator, dtype=jnp.dtype(config.model.dtype)
+    )
 
 
 def classifier_net(config) -> SemanticClassifier:
     """The joint classifier."""
-    return SemanticClassifier(num_classes=config.model.num_classes)
+    return SemanticClassifier(
+        num_classes=config.model.num_classes, dtype=jnp.dtype(config.model.dtype)
+    )
 
 
 def init_state(config, key: jax.Array, judge: Any = None) -> State:
@@ -114,15 +123,15 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     settings = config.translation
     key = jax.random.fold_in(state.key, state.step)
     key_generators, key_pools, key_classifier = jax.random.split(key, 3)
-    real = {name: scale(batch[name]["image"]) for name in DOMAINS}
-    labels = batch["source"]["label"]
+    parts = settings.train.micro_batches
 
-    def generator_loss(params):
-        terms, fake = _generator_terms(config, state, key_generators, params, real, labels)
+    def generator_loss(params, batch, key):
+        labels = batch["source"]["label"]
+        terms, fake = _generator_terms(config, state, key, params, _floats(batch), labels)
         return sum(settings.weights[name] * value for name, value in terms.items()), (terms, fake)
 
-    (loss, (terms, fake)), grads = jax.value_and_grad(generator_loss, has_aux=True)(
-        state.generators.params
+    (loss, (terms, fake)), grads = value_and_grad(generator_loss, parts)(
+        state.generators.params, batch, key_generators
     )
     generators, norms = update(
         state.generators,
@@ -139,8 +148,15 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         key_pool = jax.random.fold_in(key_pools, number)
         images = lax.stop_gradient(fake[name])
         shown[name], pools[name] = exchange(key_pool, state.pools[name], images)
-    (loss, accuracies), grads = jax.value_and_grad(_discriminator_loss, argnums=1, has_aux=True)(
-        config, state.discriminators.params, real, shown
+
+    def discriminator_loss(params, batch_and_shown, key):
+        del key
+        batch, shown = batch_and_shown
+        total, accuracies = _discriminator_loss(config, params, _floats(batch), shown)
+        return total, (accuracies, ())
+
+    (loss, (accuracies, _)), grads = value_and_grad(discriminator_loss, parts)(
+        state.discriminators.params, (batch, shown), key_pools
     )
     optimiser = _optimiser(config, settings.discriminator_optimiser)
     discriminators, _ = update(state.discriminators, grads, {}, optimiser=optimiser)
@@ -150,9 +166,14 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         step=state.step + 1, generators=generators, discriminators=discriminators, pools=pools
     )
     if state.classifier is not None:
-        state, loss = _classifier_step(config, state, key_classifier, real["source"], labels)
+        state, loss = _classifier_step(config, state, key_classifier, batch["source"])
         metrics["classifier/loss"] = loss
     return state, metrics
+
+
+def _floats(batch):
+    """Images of both domains as networks see them."""
+    return {name: scale(batch[name]["image"]) for name in DOMAINS}
 
 
 def _generator_terms(config, state, key, params, real, labels):
@@ -233,18 +254,18 @@ def _discriminator_loss(config, params, real, shown):
     return total, accuracies
 
 
-def _classifier_step(config, state, key, images, labels):
+def _classifier_step(config, state, key, source):
     """One step of the joint classifier on real source images."""
 
-    def task_loss(params):
+    def task_loss(params, part, key):
         logits, batch_stats = train_apply(
-            classifier_net(config), state.classifier, params, images, key
+            classifier_net(config), state.classifier, params, scale(part["image"]), key
         )
-        return losses.cross_entropy(logits, labels, ignore=IGNORE).mean(), batch_stats
+        loss = losses.cross_entropy(logits, part["label"], ignore=IGNORE).mean()
+        return loss, (batch_stats, ())
 
-    (loss, batch_stats), grads = jax.value_and_grad(task_loss, has_aux=True)(
-        state.classifier.params
-    )
+    gradient = value_and_grad(task_loss, config.translation.train.micro_batches)
+    (loss, (batch_stats, _)), grads = gradient(state.classifier.params, source, key)
     optimiser = _optimiser(config, config.translation.semantic.optimiser)
     classifier, _ = update(state.classifier, grads, batch_stats, optimiser=optimiser)
     return state.replace(classifier=classifier, classifier_loss=loss), loss

@@ -16,6 +16,7 @@ people in a batch, F the length of a feature. Yaw is in degrees, positive when t
 the right of the image.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -37,6 +38,7 @@ from jaxgen.tasks.dr_gan_losses import (
     generator_terms,
     reality,
 )
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
@@ -71,7 +73,10 @@ class Faces(NamedTuple):
 def encoder_net(config) -> networks.Encoder:
     """G_enc of a config."""
     return networks.Encoder(
-        features=config.model.features, width=config.model.width, halvings=config.model.halvings
+        features=config.model.features,
+        width=config.model.width,
+        halvings=config.model.halvings,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 
@@ -84,6 +89,7 @@ def decoder_net(config) -> networks.Decoder:
         halvings=config.model.halvings,
         pose_gain=config.model.pose_gain,
         embed_pose=0 if by_class(config) else config.model.embed_pose,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 
@@ -97,6 +103,7 @@ def discriminator_net(config, num_identities: int) -> networks.Discriminator:
         halvings=config.model.halvings,
         spectral=config.gan.spectral,
         head=config.gan.head,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 
@@ -236,18 +243,24 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     """
     settings, faces = config.gan, batch["faces"]
     key = jax.random.fold_in(state.key, state.step)
-    images = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
-    identity = faces["identity"].repeat(faces["mask"].shape[1])
-    there = faces["mask"].reshape(-1)
+    gradient_of = partial(value_and_grad, micro_batches=settings.train.micro_batches)
     judge = discriminator_net(config, num_identities(state.discriminator.params))
 
     def criticise(params, images, kind):
         variables = {"params": params, "batch_stats": state.discriminator.batch_stats[kind]}
         return judge.apply(variables, images, train=True, mutable=["batch_stats"])
 
-    wanted = wanted_images(config, key, faces)
+    def read(faces):
+        """Images, people and which of them are there; and which drawings are of somebody."""
+        images = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
+        count = faces["mask"].shape[1]
+        identity, there = faces["identity"].repeat(count), faces["mask"].reshape(-1)
+        drawn = _join(there, faces["mask"].any(-1)) if _has_sets(config, count) else there
+        return images, identity, there, drawn
 
-    def generator_loss(params):
+    def generator_loss(params, faces, key):
+        images, *_ = read(faces)
+        wanted = wanted_images(config, key, faces)
         fake, statistics = synthesise(
             config, key, params, state.generator.batch_stats, images, faces["mask"], wanted
         )
@@ -257,10 +270,13 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
             error = jnp.abs(fake - images[wanted.like]).mean((1, 2, 3))
             terms["pixel"] = masked_mean(error, wanted.paired)
         total = sum(settings.weights[name] * value for name, value in terms.items())
-        return total, (terms, fake, statistics)
+        people, count = faces["mask"].shape
+        drawn, of_sets = jnp.split(fake, [people * count])
+        drawn = drawn.reshape(people, count, *fake.shape[1:])
+        return total, ((terms, statistics), (drawn, of_sets))
 
-    (loss, (terms, fake, statistics)), grads = jax.value_and_grad(generator_loss, has_aux=True)(
-        state.generator.params
+    (loss, ((terms, statistics), fake)), grads = gradient_of(generator_loss)(
+        state.generator.params, faces, key
     )
     generator, norms = update(
         state.generator,
@@ -271,21 +287,25 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     )
     fake = lax.stop_gradient(fake)
 
-    def discriminator_loss(params):
+    def discriminator_loss(params, faces_and_fake, key):
+        del key
+        faces, (drawn, of_sets) = faces_and_fake
+        images, identity, there, drawn_there = read(faces)
+        fake = _join(drawn.reshape(-1, *drawn.shape[2:]), of_sets)
         # Apart, so that each kind of image is normalised by its own statistics.
         on_real, of_real = criticise(params, images, "real")
         on_fake, of_fake = criticise(params, fake, "fake")
-        facts = on_real, on_fake, identity, real_poses(config, faces).label, there, wanted.there
+        facts = on_real, on_fake, identity, real_poses(config, faces).label, there, drawn_there
         parts = discriminator_terms(config, *facts)
         total = sum(settings.weights[name] * value for name, value in parts.items())
         if settings.r1:
             total += settings.r1 / 2 * _real_gradient(config, criticise, params, images)
         statistics = {"real": of_real["batch_stats"], "fake": of_fake["batch_stats"]}
-        return total, (statistics, accuracies(config, *facts))
+        return total, ((statistics, accuracies(config, *facts)), ())
 
     def move(player):
-        (value, (statistics, right)), grads = jax.value_and_grad(discriminator_loss, has_aux=True)(
-            player.params
+        (value, ((statistics, right), _)), grads = gradient_of(discriminator_loss)(
+            player.params, (faces, fake), key
         )
         optimiser = _optimiser(config, settings.discriminator_optimiser)
         player, norms = update(player, grads, statistics, optimiser=optimiser)

@@ -15,6 +15,7 @@ from jaxgen import losses
 from jaxgen.kernels.pixels import scale
 from jaxgen.models.dr_gan import Classifier
 from jaxgen.tasks import dr_gan, dr_gan_losses
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
@@ -45,7 +46,12 @@ def net(config, part: str, num_classes: int) -> Classifier:
         features, width = config.model.features, config.model.width
         head = config.recogniser.head
     return Classifier(
-        num_classes, features=features, width=width, halvings=config.model.halvings, head=head
+        num_classes,
+        features=features,
+        width=width,
+        halvings=config.model.halvings,
+        head=head,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 
@@ -71,13 +77,13 @@ def train_step(config, part: str, state: State, batch: Any) -> tuple[State, dict
     Returns:
         The next state and scalar metrics.
     """
-    section, faces = config[part], batch["faces"]
-    labels = faces[LABELS[part]]
+    section = config[part]
     network = net(config, part, dr_gan.num_identities(state.network.params))
 
-    def loss_of(params):
+    def loss_of(params, faces, key):
+        del key
         variables = {"params": params, "batch_stats": state.network.batch_stats}
-        images = scale(faces["image"])
+        images, labels = scale(faces["image"]), faces[LABELS[part]]
         (_, logits), mutated = network.apply(variables, images, train=True, mutable=["batch_stats"])
         if network.head == "additive_margin":
             each = losses.additive_margin(
@@ -85,10 +91,12 @@ def train_step(config, part: str, state: State, batch: Any) -> tuple[State, dict
             )
         else:
             each = losses.cross_entropy(logits, labels, ignore=dr_gan_losses.UNKNOWN_POSE)
-        return each.mean(), (mutated["batch_stats"], (logits.argmax(-1) == labels).mean())
+        accuracy = (logits.argmax(-1) == labels).mean()
+        return each.mean(), ((mutated["batch_stats"], accuracy), ())
 
-    (loss, (batch_stats, accuracy)), grads = jax.value_and_grad(loss_of, has_aux=True)(
-        state.network.params
+    gradient = value_and_grad(loss_of, section.train.micro_batches)
+    (loss, ((batch_stats, accuracy), _)), grads = gradient(
+        state.network.params, batch["faces"], state.key
     )
     network, norms = update(
         state.network,

@@ -146,16 +146,16 @@ def _train(config, workdir, devices, sets, stage):
     faces, held_out = sets.open("train"), sets.open("validation")
     section, people = SECTIONS[stage], len(faces.people)
     key = jax.random.fold_in(run_key(config.seed), STAGES.index(stage))
-    state = mesh.compile_init(devices, lambda key: _init(config, stage, key, people))(key)
+    above = config[section].train.shard_parameters_above
+    compile_init = partial(mesh.compile_init, devices, shard_above=above)
+    state = compile_init(lambda key: _init(config, stage, key, people))(key)
     known = {
         name: restore(config, workdir, devices, name, people)[0]
         for name in _starts_from(config, stage)
     }
     if stage == "gan":
         step = partial(dr_gan.train_step, config)
-        start = mesh.compile_init(
-            devices, lambda both: dr_gan_warm_start.start_from(config, both[0], **both[1])
-        )
+        start = compile_init(lambda both: dr_gan_warm_start.start_from(config, both[0], **both[1]))
         state = start((state, known)) if known else state
     elif stage == "decoder":
         step = partial(dr_gan_warm_start.decoder_step, config)

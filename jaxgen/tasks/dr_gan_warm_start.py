@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxgen.kernels.heatmap import masked_mean
 from jaxgen.kernels.pixels import scale
 from jaxgen.tasks import dr_gan, dr_gan_classifiers
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.errors import CheckpointMismatch
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
@@ -59,16 +60,17 @@ def decoder_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax
     Returns:
         The next state and scalar metrics.
     """
-    faces, key = batch["faces"], jax.random.fold_in(state.key, state.step)
-    images = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
     people = dr_gan.num_identities(state.recogniser["params"])
     recogniser = dr_gan_classifiers.net(config, "recogniser", people)
-    feature, _ = recogniser.apply(state.recogniser, images, train=False)
-    key_pose, key_noise = jax.random.split(key)
-    wanted = dr_gan.other_pictures(config, key_pose, faces)
-    noise = jax.random.uniform(key_noise, (len(images), config.model.noise), minval=-1, maxval=1)
 
-    def loss_of(params):
+    def loss_of(params, faces, key):
+        images = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
+        feature, _ = recogniser.apply(state.recogniser, images, train=False)
+        key_pose, key_noise = jax.random.split(key)
+        wanted = dr_gan.other_pictures(config, key_pose, faces)
+        noise = jax.random.uniform(
+            key_noise, (len(images), config.model.noise), minval=-1, maxval=1
+        )
         drawn, mutated = dr_gan.decoder_net(config).apply(
             {"params": params, "batch_stats": state.network.batch_stats},
             *(feature, wanted.poses.code, noise),
@@ -76,9 +78,11 @@ def decoder_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax
             mutable=["batch_stats"],
         )
         error = jnp.abs(drawn - images[wanted.like]).mean((1, 2, 3))
-        return masked_mean(error, wanted.paired), mutated["batch_stats"]
+        return masked_mean(error, wanted.paired), (mutated["batch_stats"], ())
 
-    (loss, statistics), grads = jax.value_and_grad(loss_of, has_aux=True)(state.network.params)
+    (loss, (statistics, _)), grads = value_and_grad(loss_of, config.decoder.train.micro_batches)(
+        state.network.params, batch["faces"], jax.random.fold_in(state.key, state.step)
+    )
     network, norms = update(
         state.network,
         grads,

@@ -23,7 +23,9 @@ from jaxgen import losses
 from jaxgen.kernels import affine
 from jaxgen.kernels import heatmap as hm
 from jaxgen.models.landmark import LandmarkNet, PatchDiscriminator
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.errors import CheckpointMismatch
+from jaxgen.training.mesh import merge, separate
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
@@ -57,6 +59,7 @@ def landmark_net(config) -> LandmarkNet:
         depth=model.depth,
         norm=model.norm,
         dropout=model.dropout,
+        dtype=jnp.dtype(model.dtype),
     )
 
 
@@ -64,7 +67,10 @@ def discriminator_net(config) -> PatchDiscriminator:
     """The patch discriminator of a config."""
     adversarial = config.adversarial
     return PatchDiscriminator(
-        width=adversarial.width, depth=adversarial.depth, noise=adversarial.noise
+        width=adversarial.width,
+        depth=adversarial.depth,
+        noise=adversarial.noise,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 
@@ -233,13 +239,6 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         The next state and scalar metrics; "loss" is the landmark network's.
     """
     key = jax.random.fold_in(state.key, state.step)
-    key_dropout, key_warp, key_warped_dropout, key_real, key_fake = jax.random.split(key, 5)
-    labelled = batch["labelled"]
-    images = standardise(labelled["image"])
-    count = len(images)
-    if "unlabelled" in batch:
-        unlabelled = standardise(batch["unlabelled"]["image"])
-        images = jnp.concatenate([images, unlabelled])
     net, critic = landmark_net(config), discriminator_net(config)
 
     def generate(params, images, key):
@@ -255,16 +254,21 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
 
     adversarial = losses.ADVERSARIAL[config.adversarial.loss]
 
-    def landmark_loss(params):
+    def landmark_loss(params, batch, key):
+        key_dropout, key_warp, key_warped_dropout, _, key_fake = jax.random.split(key, 5)
+        labelled = batch["labelled"]
+        faces = [standardise(batch[kind]["image"]) for kind in sorted(batch)]  # labelled first
         # One forward pass over labelled and unlabelled faces serves every term.
+        images = merge(*faces)
         logits, mutated = generate(params, images, key_dropout)
+        on_labelled, *on_unlabelled = separate(logits, *map(len, faces))
         # (1) labelled faces: compare distributions.
-        supervised = supervised_loss(config, logits[:count], labelled["points"], labelled["mask"])
-        total, terms, fake = supervised, {"supervised": supervised}, None
+        supervised = supervised_loss(config, on_labelled, labelled["points"], labelled["mask"])
+        total, terms, fake = supervised, {"supervised": supervised}, ()
         # (2) unlabelled faces: heatmaps that the discriminator takes for labels.
         if state.discriminator is not None:
-            fake = fake_heatmaps(config, logits[count:])
-            scores, _ = criticise(state.discriminator.params, unlabelled, fake, key_fake)
+            fake = fake_heatmaps(config, *on_unlabelled)
+            scores, _ = criticise(state.discriminator.params, faces[-1], fake, key_fake)
             terms["adversarial"] = adversarial.generator(scores).mean()
             total += config.adversarial.weight * terms["adversarial"]
         # (3) all faces: points move with the picture.
@@ -273,10 +277,11 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
             apply = partial(generate, params, key=key_warped_dropout)
             terms["equivariance"] = equivariance_loss(config, key_warp, images, mean, apply)
             total += config.equivariance.weight * terms["equivariance"]
-        return total, (terms, mutated.get("batch_stats", {}), fake)
+        return total, ((terms, mutated.get("batch_stats", {})), fake)
 
-    (loss, (terms, batch_stats, fake)), grads = jax.value_and_grad(landmark_loss, has_aux=True)(
-        state.generator.params
+    gradient_of = partial(value_and_grad, micro_batches=config.train.micro_batches)
+    (loss, ((terms, batch_stats), fake)), grads = gradient_of(landmark_loss)(
+        state.generator.params, batch, key
     )
     generator, norms = update(
         state.generator,
@@ -290,20 +295,24 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         return state.replace(step=state.step + 1, generator=generator), metrics
 
     # (4) the discriminator: labels on labelled faces are real, predictions are fake.
-    real = real_heatmaps(config, labelled["points"], labelled["mask"], images.shape[1])
-    fake = lax.stop_gradient(fake)
-
-    def critic_loss(params):
+    def critic_loss(params, batch_and_fake, key):
+        batch, fake = batch_and_fake
+        *_, key_real, key_fake = jax.random.split(key, 5)
+        labelled, unlabelled = (
+            standardise(batch[name]["image"]) for name in ("labelled", "unlabelled")
+        )
+        points, mask = batch["labelled"]["points"], batch["labelled"]["mask"]
+        real = real_heatmaps(config, points, mask, labelled.shape[1])
         on_fake, _ = criticise(params, unlabelled, fake, key_fake)
-        on_real, mutated = criticise(params, images[:count], real, key_real)
+        on_real, mutated = criticise(params, labelled, real, key_real)
         loss_real, loss_fake = adversarial.discriminator(on_real, on_fake)
         boundary = 0.5 if config.adversarial.loss == "least_squares" else 0.0
         accuracy = ((on_real > boundary).mean() + (on_fake < boundary).mean()) / 2
         loss = (loss_real.mean() + loss_fake.mean()) / 2
-        return loss, (mutated.get("batch_stats", {}), accuracy)
+        return loss, ((mutated.get("batch_stats", {}), accuracy), ())
 
-    (loss, (batch_stats, accuracy)), grads = jax.value_and_grad(critic_loss, has_aux=True)(
-        state.discriminator.params
+    (loss, ((batch_stats, accuracy), _)), grads = gradient_of(critic_loss)(
+        state.discriminator.params, (batch, lax.stop_gradient(fake)), key
     )
     discriminator, norms = update(
         state.discriminator,

@@ -19,6 +19,7 @@ Networks see float32 images in [-1, 1]. Pixel losses are the MEAN squared differ
 and channels in that range: the weights of the other terms mean nothing without it.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -44,6 +45,7 @@ from jaxgen.tasks.tiny_faces_players import (
     optimisers,
     super_resolve,
 )
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.state import Player, ema_decay_at, update
 
 __all__ = ["State", "Variables", "eval_step", "init_state", "predict", "rescore", "train_step"]
@@ -137,13 +139,14 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     """
     weights = config.gan.weights
     key = jax.random.fold_in(state.key, state.step)
-    key_arrange, key_generator, key_real, key_fake = jax.random.split(key, 4)
-    crops = arrange(config, key_arrange, batch)
-    learns = crops.is_face | (config.gan.generator_batch == "all")
     critic = state.discriminator
+    gradient_of = partial(value_and_grad, micro_batches=config.gan.train.micro_batches)
     for_generator, for_discriminator = optimisers(config)
 
-    def generator_loss(params):
+    def generator_loss(params, batch, key):
+        key_arrange, key_generator, *_ = jax.random.split(key, 4)
+        crops = arrange(config, key_arrange, batch)
+        learns = crops.is_face | (config.gan.generator_batch == "all")
         images, batch_stats = generate(config, state.generator, params, crops.low)
         # (1) Pixels, where the true ones are known.
         terms = {"pixel": masked_mean(pixel_loss(images, crops.high), crops.paired & learns)}
@@ -161,13 +164,13 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         if weights.box:
             terms["box"] = masked_mean(box_loss(said.offsets, crops.offsets), crops.is_face)
         return sum(weights[name] * value for name, value in terms.items()), (
-            terms,
-            batch_stats,
-            images.final,
+            (terms, batch_stats),
+            # Faces and backgrounds, each in the order of the batch.
+            jnp.split(images.final, [len(batch["face"]["low"])]),
         )
 
-    (loss, (terms, batch_stats, fake)), grads = jax.value_and_grad(generator_loss, has_aux=True)(
-        state.generator.params
+    (loss, ((terms, batch_stats), fake)), grads = gradient_of(generator_loss)(
+        state.generator.params, batch, key
     )
     generator, norms = update(
         state.generator,
@@ -179,9 +182,18 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     metrics = {"loss": loss, **terms, **norms}
 
     # The discriminator: (real, face) is (1, 1), (1, 0), (0, 1) or (0, 0).
-    (loss, (terms, batch_stats)), grads = jax.value_and_grad(
-        discriminator_loss, argnums=2, has_aux=True
-    )(config, critic, critic.params, crops, lax.stop_gradient(fake), (key_real, key_fake))
+    def critic_loss(params, batch_and_fake, key):
+        key_arrange, _, *keys = jax.random.split(key, 4)
+        batch, fake = batch_and_fake
+        crops = arrange(config, key_arrange, batch)
+        value, found = discriminator_loss(
+            config, critic, params, crops, jnp.concatenate(fake), keys
+        )
+        return value, (found, ())
+
+    (loss, ((terms, batch_stats), _)), grads = gradient_of(critic_loss)(
+        critic.params, (batch, lax.stop_gradient(fake)), key
+    )
     discriminator, norms = update(
         critic,
         grads,

@@ -21,6 +21,7 @@ from jaxgen.kernels import anchors as anchor_kernels
 from jaxgen.kernels import boxes as box_kernels
 from jaxgen.kernels.pixels import scale
 from jaxgen.models.face_detection import FaceDetector, RawDetections, detector_anchors
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
 
@@ -59,6 +60,7 @@ def network(config) -> FaceDetector:
         strides=tuple(anchors.strides),
         anchors_per_cell=tuple(len(sizes) for sizes in anchors.sizes),
         max_out=model.max_out,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 
@@ -95,21 +97,26 @@ def with_pretrained(state: State, variables: Any) -> State:
 
 def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
     """One step; donate `state`. Nothing here is random: the batches are."""
-    faces = batch["faces"]
-    images = scale(faces["image"])
-    anchors = anchors_of(config, images.shape[1:3])
-    matches = match_batch(config, anchors, faces)
+    anchors = anchors_of(config, batch["faces"]["image"].shape[1:3])
 
-    def detector_loss(params):
+    def detector_loss(params, faces, key):
+        del key
+        images, matches = scale(faces["image"]), match_batch(config, anchors, faces)
         variables = {"params": params, "batch_stats": state.network.batch_stats}
         raw, mutated = network(config).apply(variables, images, train=True, mutable=["batch_stats"])
         class_loss, box_loss = losses_of(config, raw, anchors, matches, faces["boxes"])
         loss = class_loss.mean() + config.detector.loss.box_weight * box_loss.mean()
-        return loss, (mutated.get("batch_stats", {}), class_loss, box_loss)
+        metrics = {
+            "class_loss": class_loss.mean(),
+            "box_loss": box_loss.mean(),
+            "positive_anchors": matches.positive.sum(1).mean(),
+        }
+        return loss, ((mutated.get("batch_stats", {}), metrics), ())
 
-    (loss, (batch_stats, class_loss, box_loss)), grads = jax.value_and_grad(
-        detector_loss, has_aux=True
-    )(state.network.params)
+    gradient = value_and_grad(detector_loss, config.detector.train.micro_batches)
+    (loss, ((batch_stats, metrics), _)), grads = gradient(
+        state.network.params, batch["faces"], state.key
+    )
     player, norms = update(
         state.network,
         grads,
@@ -117,14 +124,8 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         optimiser=_optimiser(config),
         ema_decay=ema_decay_at(state.step, config.detector.train.ema_decay),
     )
-    metrics = {
-        "loss": loss,
-        "class_loss": class_loss.mean(),
-        "box_loss": box_loss.mean(),
-        "positive_anchors": matches.positive.sum(1).mean(),
-        **norms,
-    }
-    return state.replace(step=state.step + 1, network=player), metrics
+    state = state.replace(step=state.step + 1, network=player)
+    return state, {"loss": loss, **metrics, **norms}
 
 
 def match_batch(config, anchors: jax.Array, faces: Any) -> anchor_kernels.Matches:

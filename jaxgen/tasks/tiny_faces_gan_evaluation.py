@@ -20,6 +20,7 @@ from jaxgen.kernels.pixels import unscale
 from jaxgen.tasks import tiny_faces, tiny_faces_figures
 from jaxgen.tasks import tiny_faces_players as players
 from jaxgen.tasks.tiny_faces_players import Variables
+from jaxgen.training.mesh import gathered
 
 HEIGHTS = (0, 8, 16, 32, np.inf)  # bounds of the sizes
 _VALIDATED = 384  # crops that are looked at while training
@@ -145,8 +146,8 @@ def save_strips(folder: Path, step: int, enlarge, variables, crops, rows) -> Non
 
 
 def local_copy(tree):
-    """Variables that every device holds, as NumPy arrays of this process."""
+    """Variables that every device holds, or its share of them, as NumPy arrays of this process."""
     return jax.tree.map(
         lambda leaf: np.asarray(leaf.addressable_data(0)) if isinstance(leaf, jax.Array) else leaf,
-        tree,
+        gathered(tree),
     )

@@ -4,6 +4,7 @@ from jaxgen.training.config import (
     TRAINING_SCHEMA,
     Schema,
     boolean,
+    compute_type,
     integer,
     number,
     one_of,
@@ -21,6 +22,7 @@ def _training(section: str) -> Schema:
 
 
 GAN_SCHEMA: Schema = {
+    "model.dtype": compute_type,
     # What is cut out of the training images.
     "crops.high": integer(16),
     "crops.margin": number(1, 4),

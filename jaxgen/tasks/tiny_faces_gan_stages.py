@@ -73,7 +73,11 @@ def train_generator(config, workdir: Path, devices: Mesh) -> None:
     """Stage generator: the pixel loss on crops that have a high-resolution partner."""
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
-    init = mesh.compile_init(devices, partial(tiny_faces_warm_start.init_generator, config))
+    init = mesh.compile_init(
+        devices,
+        partial(tiny_faces_warm_start.init_generator, config),
+        shard_above=config.generator.train.shard_parameters_above,
+    )
 
     def check(state):
         numbers = validate(players.averaged(state), workdir / "generator", int(state.step))
@@ -99,7 +103,9 @@ def train_discriminator(config, workdir: Path, devices: Mesh) -> None:
     if config.discriminator.pretrained:
         trunk = _pretrained_trunk(config)
     init = mesh.compile_init(
-        devices, lambda key: tiny_faces_warm_start.init_discriminator(config, key, trunk)
+        devices,
+        lambda key: tiny_faces_warm_start.init_discriminator(config, key, trunk),
+        shard_above=config.discriminator.train.shard_parameters_above,
     )
 
     def check(state):
@@ -134,7 +140,9 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
     init = mesh.compile_init(
-        devices, lambda key: players.start_from(tiny_faces.init_state(config, key), start)
+        devices,
+        lambda key: players.start_from(tiny_faces.init_state(config, key), start),
+        shard_above=config.gan.train.shard_parameters_above,
     )
     stages.run(
         workdir / "gan",
@@ -198,10 +206,12 @@ def _pretrained_trunk(config):
 
 def _batches(config, workdir, devices, stage, *, unpaired):
     train = config[stage].train
-    if train.batch_size % (2 * devices.size):
+    multiple = 2 * devices.size * train.micro_batches
+    if train.batch_size % multiple:
         raise ConfigError(
             f"config.{stage}.train.batch_size={train.batch_size}: half of it are faces, which "
-            f"{devices.size} devices share. Use a multiple of {2 * devices.size}."
+            f"{devices.size} devices share in {train.micro_batches} micro-batches. Use a multiple "
+            f"of {multiple}."
         )
     return face_pair_files.training_batches(
         face_pair_files.open_split(workdir / "crops" / "train"),

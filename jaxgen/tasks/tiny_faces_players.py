@@ -54,6 +54,7 @@ def generator_net(config) -> Generator:
         extra_conv=settings.extra_conv,
         coarse_image=settings.coarse_image,
         global_skip=settings.global_skip,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 
@@ -68,6 +69,7 @@ def discriminator_net(config) -> FaceDiscriminator:
         dropout=settings.dropout,
         head_std=settings.head_std,
         box_head=config.gan.weights.box > 0,
+        dtype=jnp.dtype(config.model.dtype),
     )
 
 

@@ -132,14 +132,22 @@ def _initial_detector(config, devices):
     """A detector at step 0, its trunk from ImageNet if the config names weights."""
     from jaxgen.models import pretrained
 
-    init = mesh.compile_init(devices, partial(tiny_faces_detector.init_state, config))
+    above = config.detector.train.shard_parameters_above
+    init = mesh.compile_init(
+        devices, partial(tiny_faces_detector.init_state, config), shard_above=above
+    )
     state = init(jax.random.fold_in(run_key(config.seed), STAGES.index("detector")))
     path = config.detector.model.pretrained
     if not path:
         return state
     load = {"resnet50": pretrained.load_resnet50, "vgg16": pretrained.load_vgg16_trunk}
     variables = load[config.detector.model.backbone](state.network.ema, path, inside="backbone")
-    return tiny_faces_detector.with_pretrained(state, variables)
+    start = mesh.compile_init(
+        devices,
+        lambda pair: tiny_faces_detector.with_pretrained(*pair),
+        shard_above=above,
+    )
+    return start((state, variables))
 
 
 def _cut_crops(config, workdir, devices):

@@ -20,6 +20,7 @@ from jaxgen.tasks.tiny_faces_players import (
     new_generator,
     new_state,
 )
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import ema_decay_at, update
 
@@ -46,16 +47,16 @@ def init_discriminator(config, key: jax.Array, trunk: Any = None) -> State:
 def generator_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
     """One step of the generator on pixels alone, where the true ones are known."""
     key = jax.random.fold_in(state.key, state.step)
-    crops = arrange(config, key, batch)
 
-    def generator_loss(params):
+    def generator_loss(params, batch, key):
+        crops = arrange(config, key, batch)
         images, batch_stats = generate(config, state.generator, params, crops.low)
-        return masked_mean(pixel_loss(images, crops.high), crops.paired), batch_stats
+        return masked_mean(pixel_loss(images, crops.high), crops.paired), (batch_stats, ())
 
-    (loss, batch_stats), grads = jax.value_and_grad(generator_loss, has_aux=True)(
-        state.generator.params
-    )
     train = config.generator.train
+    (loss, (batch_stats, _)), grads = value_and_grad(generator_loss, train.micro_batches)(
+        state.generator.params, batch, key
+    )
     generator, norms = update(
         state.generator,
         grads,
@@ -72,19 +73,19 @@ def discriminator_step(config, state: State, batch: Any) -> tuple[State, dict[st
     What it learns is the baseline "bicubic + classifier" too.
     """
     key = jax.random.fold_in(state.key, state.step)
-    key_arrange, *keys = jax.random.split(key, 3)
-    crops = arrange(config, key_arrange, batch)
-    fake = enlarge(crops.low)
 
-    def loss_of(params):
-        return discriminator_loss(
-            config, state.discriminator, params, crops, fake, keys, game=False
+    def loss_of(params, batch, key):
+        key_arrange, *keys = jax.random.split(key, 3)
+        crops = arrange(config, key_arrange, batch)
+        value, found = discriminator_loss(
+            config, state.discriminator, params, crops, enlarge(crops.low), keys, game=False
         )
+        return value, (found, ())
 
-    (loss, (terms, batch_stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(
-        state.discriminator.params
-    )
     train = config.discriminator.train
+    (loss, ((terms, batch_stats), _)), grads = value_and_grad(loss_of, train.micro_batches)(
+        state.discriminator.params, batch, key
+    )
     discriminator, norms = update(
         state.discriminator,
         grads,

@@ -68,6 +68,11 @@ def text(value) -> str | None:
     return None if isinstance(value, str) else "a string"
 
 
+def compute_type(value) -> str | None:
+    """A type that networks compute in; parameters, statistics and losses stay float32."""
+    return one_of("float32", "bfloat16")(value)
+
+
 def check(config: ml_collections.ConfigDict, schema: Schema) -> None:
     """Raises ConfigError naming the first unknown key, missing key or bad value."""
     values = dict(flatten(config))
@@ -140,6 +145,9 @@ TRAINING_SCHEMA: Schema = {
     "train.checkpoint_every": integer(1),
     "train.ema_decay": number(0, 0.999999),
     "train.tensorboard": boolean,
+    # Memory of the devices, see docs/scaling.md.
+    "train.micro_batches": integer(1),
+    "train.shard_parameters_above": integer(),
 }
 
 

@@ -64,7 +64,7 @@ def train(
         )
         return state
 
-    compiled = compile_step(mesh, step)
+    compiled = compile_step(mesh, step, state)
     writer = MetricWriter(workdir, resume_step=start, tensorboard=settings.tensorboard)
     progress = tqdm(
         total=settings.steps,

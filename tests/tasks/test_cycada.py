@@ -11,9 +11,10 @@ import pytest
 from experiments.configs.cycada import camvid, default
 from jaxgen.tasks import cycada, cycada_alignment, cycada_translation
 from jaxgen.tasks.cycada_schema import check_config
+from jaxgen.training import mesh
 from jaxgen.training.state import run_key
 
-BATCH = 4
+BATCH = 16  # two parts for each of eight devices
 
 
 def tiny(**changes):
@@ -34,6 +35,21 @@ def batch():
         "source": {"image": images[0], "label": np.arange(BATCH, dtype=np.int32)},
         "target": {"image": images[1]},
     }
+
+
+def run_on_devices(config, init, train_step, batch, steps=1):
+    """State and metrics of every step, on all devices with large parameters split over them."""
+    devices = mesh.data_mesh()
+    state = mesh.compile_init(devices, init, shard_above=200)(run_key(0))
+    step, batch = partial(train_step, config), mesh.put_batch(devices, batch)
+    # Without the compiler's slowest passes: it runs a few times only.
+    quick = {"xla_backend_optimization_level": 0}
+    step = mesh.compile_step(devices, step, state).lower(state, batch).compile(quick)
+    trace = []
+    for _ in range(steps):
+        state, metrics = step(state, batch)
+        trace.append(jax.device_get(metrics))
+    return state, trace
 
 
 @pytest.fixture(scope="module")
@@ -60,33 +76,60 @@ def test_task_network_learns_its_batch(batch):
     np.testing.assert_array_equal(logits.argmax(-1), batch["source"]["label"])
 
 
-@pytest.mark.parametrize("mode", ["frozen", "joint"])
-def test_translation_step_moves_both_games(batch, judge, mode):
-    changes = {"translation.semantic.mode": mode}
-    if mode == "joint":
-        changes["data.size"] = 32  # the least that the released classifier takes
-        pad = ((0, 0), (2, 2), (2, 2), (0, 0))
-        batch = jax.tree.map(lambda x: np.pad(x, pad) if x.ndim == 4 else x, batch)
-    config = tiny(**changes)
-    init = jax.jit(partial(cycada_translation.init_state, config))
-    before = init(run_key(0), judge)
+def translate_once(config, judge, batch):
+    """(state before, state after, metrics, the compiled step)."""
+    before = jax.jit(partial(cycada_translation.init_state, config))(run_key(0), judge)
     step = jax.jit(partial(cycada_translation.train_step, config))
-    after, metrics = step(before, batch)
+    return before, *step(before, batch), step
+
+
+@pytest.fixture(scope="module")
+def translated(batch, judge):
+    """One step with the frozen classifier."""
+    return translate_once(tiny(), judge, batch)
+
+
+def test_translation_step_moves_both_games(judge, translated):
+    before, after, metrics, _ = translated
+    check_both_games(before, after, metrics)
+    chex.assert_trees_all_equal(after.judge, judge)
+
+
+def check_both_games(before, after, metrics):
     assert all(np.isfinite(value) for value in metrics.values())
     for name in ("generators", "discriminators"):
         assert changed(getattr(before, name).params, getattr(after, name).params)
     assert "semantic_target" in metrics and "identity_target" not in metrics
     # While it fills, a pool holds exactly the translations of the batch.
     assert int(after.pools["target"].count) == BATCH
-    if mode == "frozen":
-        chex.assert_trees_all_equal(after.judge, judge)
-    if mode == "joint":
-        assert changed(before.classifier.params, after.classifier.params)
-        # Nobody has measured the classifier before the first step: it is not asked.
-        assert metrics["semantic_target"] == 0
-        asked, later = step(after.replace(classifier_loss=jnp.array(0.5)), batch)
-        assert later["semantic_target"] > 0
-        np.testing.assert_allclose(asked.classifier_loss, later["classifier/loss"])
+
+
+def test_joint_classifier_is_asked_once_it_is_good(batch, judge):
+    # 32 pixels are the least that the released classifier takes.
+    config = tiny(**{"translation.semantic.mode": "joint", "data.size": 32})
+    pad = ((0, 0), (2, 2), (2, 2), (0, 0))
+    batch = jax.tree.map(lambda x: np.pad(x, pad) if x.ndim == 4 else x, batch)
+    before, after, metrics, step = translate_once(config, judge, batch)
+    check_both_games(before, after, metrics)
+    assert changed(before.classifier.params, after.classifier.params)
+    # Nobody has measured the classifier before the first step: it is not asked.
+    assert metrics["semantic_target"] == 0
+    asked, later = step(after.replace(classifier_loss=jnp.array(0.5)), batch)
+    assert later["semantic_target"] > 0
+    np.testing.assert_allclose(asked.classifier_loss, later["classifier/loss"])
+
+
+def test_translation_on_eight_devices_in_parts_is_the_whole_batch_on_one(batch, judge, translated):
+    """No network here has batch statistics: parts of a batch give its gradient."""
+    _, one, metrics, _ = translated
+    config = tiny(**{"translation.train.micro_batches": 2})
+    init = partial(cycada_translation.init_state, config, judge=judge)
+    many, trace = run_on_devices(config, init, cycada_translation.train_step, batch)
+    chex.assert_trees_all_close(trace[0], jax.device_get(metrics), rtol=1e-3)
+    for name in ("generators", "discriminators"):
+        moments = [getattr(state, name).opt_state[1].mu for state in (many, one)]
+        chex.assert_trees_all_close(*moments, rtol=1e-2, atol=1e-4)
+    chex.assert_trees_all_close(many.pools["target"], one.pools["target"], atol=1e-4)
 
 
 def test_terms_without_weight_are_left_out(batch):
@@ -144,6 +187,11 @@ def test_gate_looks_at_the_mean_of_its_window_after_the_warm_up(batch, judge):
     assert [float(metrics["gate"]) for metrics in trace] == expected and expected[-1] == 1
     assert changed(state.network.params, judge["params"])
     chex.assert_trees_all_equal(state.reference, judge)
+    # Eight devices go the same way, gate and all.
+    init = partial(cycada_alignment.init_state, config, variables=judge)
+    many, trace_many = run_on_devices(config, init, cycada_alignment.train_step, batch, steps=5)
+    chex.assert_trees_all_close(trace_many, jax.device_get(trace), rtol=1e-3, atol=1e-5)
+    chex.assert_trees_all_close(many.discriminator.params, state.discriminator.params, atol=1e-4)
 
 
 def test_alignment_fools_a_discriminator(judge, batch):

@@ -15,6 +15,7 @@ from jaxgen.models.dr_gan import Verdict
 from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_warm_start
 from jaxgen.tasks import dr_gan_losses as terms
 from jaxgen.tasks.dr_gan_schema import WEIGHTS, check_config
+from jaxgen.training import mesh
 from jaxgen.training.errors import CheckpointMismatch, ConfigError
 from jaxgen.training.state import run_key
 
@@ -29,7 +30,7 @@ def tiny(**changes):
     return config
 
 
-def faces(config, people=3, seed=0):
+def faces(config, people=8, seed=0):
     rng = np.random.default_rng(seed)
     count, size = config.gan.images, config.data.size
     pose = rng.integers(0, 3, (people, count)).astype(np.int32)
@@ -253,6 +254,28 @@ def test_step_moves_both_players_and_keeps_statistics_apart(sets):
     weights = config.gan.weights
     total = sum(weights[name] * metrics[name] for name in WEIGHTS)
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
+
+
+def test_eight_devices_match_one(sets):
+    config, step, state = sets
+    batch = {"faces": faces(config)}
+    one, metrics = step(state, batch)
+    devices = mesh.data_mesh()
+
+    def init(key):
+        return dr_gan.init_state(config, key, PEOPLE)
+
+    many = mesh.compile_init(devices, init, shard_above=100)(run_key(0))
+    compiled = mesh.compile_step(devices, partial(dr_gan.train_step, config), many)
+    batch = mesh.put_batch(devices, batch)
+    # Without the compiler's slowest passes: it runs once.
+    quick = {"xla_backend_optimization_level": 0}
+    many, found = compiled.lower(many, batch).compile(quick)(many, batch)
+    chex.assert_trees_all_close(jax.device_get(found), jax.device_get(metrics), rtol=1e-3)
+    for name in ("generator", "discriminator"):
+        # Statistics of the whole batch, whatever device its images are on.
+        stats = [getattr(each, name).batch_stats for each in (many, one)]
+        chex.assert_trees_all_close(*stats, rtol=1e-3, atol=1e-5)
 
 
 def test_strong_discriminator_rests(sets):

@@ -48,8 +48,9 @@ def batch():
 
 def run(config, batch, steps, devices=None):
     mesh = data_mesh(devices)
-    state = compile_init(mesh, partial(laplace.init_state, config))(run_key(0))
-    step = compile_step(mesh, partial(laplace.train_step, config))
+    above = config.train.shard_parameters_above
+    state = compile_init(mesh, partial(laplace.init_state, config), shard_above=above)(run_key(0))
+    step = compile_step(mesh, partial(laplace.train_step, config), state)
     history = []
     for _ in range(steps):
         state, metrics = step(state, put_batch(mesh, batch))
@@ -110,8 +111,11 @@ def test_missing_labels_may_be_nan():
 
 def test_eight_devices_match_one():
     config = tiny_config(**{"equivariance.weight": 0.1, "adversarial.noise": 0.2})
-    many, history_many = run(config, batch(), 2)
     one, history_one = run(config, batch(), 2, jax.devices()[:1])
+    config.train.shard_parameters_above = 100
+    many, history_many = run(config, batch(), 2)
+    kernel = many.generator.params["ConvBlock_4"]["kernel"]
+    assert len(kernel.addressable_shards[0].data.ravel()) == kernel.size // 8
     chex.assert_trees_all_close(history_many[0], history_one[0], rtol=1e-3)
     chex.assert_trees_all_close(
         many.generator.batch_stats, one.generator.batch_stats, rtol=1e-3, atol=1e-5

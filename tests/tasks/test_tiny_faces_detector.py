@@ -60,6 +60,19 @@ def test_a_step_learns(trained):
     chex.assert_trees_all_equal_shapes(state.network.ema["params"], state.network.params)
 
 
+def test_eight_devices_match_one(config, trained):
+    """Batch statistics, and the normaliser of the losses, are those of the whole batch."""
+    one = mesh.data_mesh(jax.devices()[:1])
+    state = mesh.compile_init(one, partial(detector.init_state, config))(run_key(0))
+    step, batch = partial(detector.train_step, config), mesh.put_batch(one, make_batch())
+    # Without the compiler's slowest passes: it runs a few times only.
+    quick = {"xla_backend_optimization_level": 0}
+    step = mesh.compile_step(one, step).lower(state, batch).compile(quick)
+    for expected in trained[1][:3]:
+        state, metrics = step(state, batch)
+        chex.assert_trees_all_close(jax.device_get(metrics), expected, rtol=2e-3)
+
+
 def test_detections_have_static_shapes_and_are_in_order(config, trained):
     variables = jax.device_get(trained[0].network.ema)
     images = np.random.default_rng(1).integers(0, 256, (1, 128, 128, 3)).astype(np.uint8)

@@ -40,6 +40,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.name = "lenet"
     config.model.num_classes = 10
     config.model.pretrained = ""  # .safetensors file of ImageNet weights, for fcn8s and drn26
+    config.model.dtype = "float32"  # of the computation; or "bfloat16", for accelerators
 
     config.task = ml_collections.ConfigDict()  # stages source, pixel and target
     config.task.train = schedule(steps=500, batch_size=64, every=125)
@@ -122,6 +123,9 @@ def schedule(*, steps: int, batch_size: int, every: int) -> ml_collections.Confi
             validate_every=every,
             checkpoint_every=every,
             tensorboard=True,
+            # For large batches and networks, see docs/scaling.md.
+            micro_batches=1,  # parts that a batch is worked through in
+            shard_parameters_above=0,  # elements of an array; 0: every device holds all
         )
     )
 

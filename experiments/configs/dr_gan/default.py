@@ -44,6 +44,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.noise = 4  # length of the noise; paper: 50
     config.model.pose_gain = 4.0  # of the pose code beside feature and noise; paper: 1
     config.model.embed_pose = 16  # for pose.form "yaw"
+    config.model.dtype = "float32"  # of the computation; or "bfloat16", for accelerators
 
     config.recogniser = ml_collections.ConfigDict()
     config.recogniser.head = "softmax"  # or "additive_margin"
@@ -120,6 +121,9 @@ def schedule(*, steps: int, batch_size: int, every: int) -> ml_collections.Confi
             validate_every=every,
             checkpoint_every=every,
             tensorboard=True,
+            # For large batches and networks, see docs/scaling.md.
+            micro_batches=1,  # parts that a batch is worked through in
+            shard_parameters_above=0,  # elements of an array; 0: every device holds all
         )
     )
 

@@ -63,6 +63,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.norm = "batch"
     config.model.dropout = 0.0
     config.model.pretrained = ""  # --workdir of a run whose network to start from
+    config.model.dtype = "float32"  # of the computation; or "bfloat16", for accelerators
 
     config.loss = ml_collections.ConfigDict()
     config.loss.name = "laplace_kl"
@@ -95,6 +96,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.train.validate_every = 350
     config.train.checkpoint_every = 350
     config.train.tensorboard = True
+    # For large batches and networks, see docs/scaling.md.
+    config.train.micro_batches = 1  # parts that a batch is worked through in
+    config.train.shard_parameters_above = 0  # elements of an array; 0 = every device holds all
 
     config.evaluate = ml_collections.ConfigDict()
     config.evaluate.batch_size = 32

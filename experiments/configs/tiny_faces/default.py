@@ -46,7 +46,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.augment.noise = 4.0  # grey levels
 
     config.detector = detector()
-    config.update(gan_sections())  # crops, generator, discriminator, gan
+    config.update(gan_sections())  # model, crops, generator, discriminator, gan
     if variant not in ("", "smoke"):
         raise ValueError(f"default.py knows the variants '' and 'smoke', not {variant!r}")
     return shrink(config) if variant == "smoke" else config
@@ -87,6 +87,9 @@ def detector() -> ml_collections.ConfigDict:
     section.train.validate_every = 200
     section.train.checkpoint_every = 200
     section.train.tensorboard = True
+    # For large batches and networks, see docs/scaling.md.
+    section.train.micro_batches = 1  # parts that a batch is worked through in
+    section.train.shard_parameters_above = 0  # elements of an array; 0 = every device holds all
     section.optimiser = optimiser(learning_rate=2e-3)
     section.inference = ml_collections.ConfigDict()
     section.inference.tile = 384  # pixels: pictures are seen in tiles of this side

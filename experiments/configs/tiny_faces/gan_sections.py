@@ -1,4 +1,4 @@
-"""The sections crops, generator, discriminator and gan of a tiny-faces config.
+"""The sections model, crops, generator, discriminator and gan of a tiny-faces config.
 
 `gan_sections()` suits a small CPU; `paper_sections()` has the published sizes and schedule.
 """
@@ -9,8 +9,10 @@ from experiments.configs.cycada.default import optimiser, schedule
 
 
 def gan_sections() -> ml_collections.ConfigDict:
-    """The four sections, small. How they differ from the paper: docs/tiny_faces.md."""
+    """The five sections, small. How they differ from the paper: docs/tiny_faces.md."""
     config = ml_collections.ConfigDict()
+    config.model = ml_collections.ConfigDict()  # of all networks, the detector's too
+    config.model.dtype = "float32"  # of the computation; or "bfloat16", for accelerators
     config.crops = ml_collections.ConfigDict(
         dict(
             high=64,  # pixels of a crop at high resolution; a quarter at low resolution
@@ -99,7 +101,7 @@ def paper_sections() -> ml_collections.ConfigDict:
 
 
 def shrink_gan(config: ml_collections.ConfigDict) -> None:
-    """Makes the four sections as small as they still run: for tests."""
+    """Makes the sections as small as they still run: for tests."""
     config.crops.update(high=16, per_image=8, copies=1)
     config.generator.update(width=1 / 16, blocks=1)
     config.discriminator.update(features=4, stages=2)
