@@ -140,6 +140,9 @@ TRAINING_SCHEMA: Schema = {
     "train.checkpoint_every": integer(1),
     "train.ema_decay": number(0, 0.999999),
     "train.tensorboard": boolean,
+    # A loss that is NaN or infinite: stop, or go on from the last checkpoint with later data.
+    "train.on_nan": one_of("stop", "rollback"),
+    "train.max_rollbacks": integer(1),
 }
 
 

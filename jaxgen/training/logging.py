@@ -14,16 +14,25 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: Path, *, resume_step: int = 0, tensorboard: bool = True):
-        self._path = workdir / "metrics.jsonl"
+        self._path, self._tensorboard = workdir / "metrics.jsonl", tensorboard
+        self._open(resume_step)
+
+    def rewind(self, step: int) -> None:
+        """Drops the lines of later steps: training goes back to this one."""
+        self.close()
+        self._open(step)
+
+    def _open(self, resume_step):
         kept = [line for line in read_metrics(self._path) if line["step"] <= resume_step]
         write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = self._path.open("a")
         self._events = None
-        if tensorboard:
+        if self._tensorboard:
             from tensorboardX import SummaryWriter
 
             self._events = SummaryWriter(
-                str(workdir / "tensorboard"), purge_step=resume_step + 1 if resume_step else None
+                str(self._path.parent / "tensorboard"),
+                purge_step=resume_step + 1 if resume_step else None,
             )
 
     def write(self, step: int, numbers: dict[str, float]) -> None:

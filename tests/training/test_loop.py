@@ -67,7 +67,13 @@ def run(workdir, steps, *, bad=10**9, validate=lambda state: {}, width=4, mesh=N
     mesh = mesh or data_mesh()
     checkpoints = Checkpoints(workdir / "checkpoints", best_metric="validation/error")
     settings = SimpleNamespace(
-        steps=steps, log_every=1, validate_every=every, checkpoint_every=every, tensorboard=False
+        steps=steps,
+        log_every=1,
+        validate_every=every,
+        checkpoint_every=every,
+        tensorboard=False,
+        on_nan="stop",
+        max_rollbacks=1,
     )
     state = compile_init(mesh, lambda key: init(key, width))(jax.random.key(0))
     try:

@@ -122,6 +122,8 @@ def schedule(*, steps: int, batch_size: int, every: int) -> ml_collections.Confi
             validate_every=every,
             checkpoint_every=every,
             tensorboard=True,
+            on_nan="stop",  # or "rollback": on from the last checkpoint with later data
+            max_rollbacks=3,
         )
     )
 

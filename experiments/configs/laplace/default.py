@@ -30,6 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.label_seed = 0
     config.data.cache = True  # keep decoded images in memory
     config.data.workers = 0  # processes that read and augment; 0 = threads
+    config.data.max_corrupt = 0  # unreadable records to leave out before training stops
     config.data.crop_size = 80  # pixels
     config.data.margin = 1.3  # side of the crop / longer side of the face box
 
@@ -95,6 +96,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.train.validate_every = 350
     config.train.checkpoint_every = 350
     config.train.tensorboard = True
+    config.train.on_nan = "stop"  # or "rollback": on from the last checkpoint with later data
+    config.train.max_rollbacks = 3
 
     config.evaluate = ml_collections.ConfigDict()
     config.evaluate.batch_size = 32

@@ -87,6 +87,8 @@ def detector() -> ml_collections.ConfigDict:
     section.train.validate_every = 200
     section.train.checkpoint_every = 200
     section.train.tensorboard = True
+    section.train.on_nan = "stop"  # or "rollback": on from the last checkpoint with later data
+    section.train.max_rollbacks = 3
     section.optimiser = optimiser(learning_rate=2e-3)
     section.inference = ml_collections.ConfigDict()
     section.inference.tile = 384  # pixels: pictures are seen in tiles of this side

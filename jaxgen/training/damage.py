@@ -1,0 +1,79 @@
+"""Damaged checkpoints: found by digests of their files, named, moved out of the way.
+
+Numbers on disk carry no checksum of their own: a flipped bit would be read as another weight.
+So a checkpoint holds the size and the CRC-32 of each of its files, written before the
+checkpoint gets its final name.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+DIGESTS = "digests.json"
+# Written later, when the checkpoint gets its name; nothing is read from them.
+_LATER = ("commit_success.txt", "_CHECKPOINT_METADATA")
+
+
+def write_digests(folder: Path) -> None:
+    """Writes digests.json: {file, relative to the folder: [bytes, CRC-32]}."""
+    files = {
+        path.relative_to(folder).as_posix(): _digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (DIGESTS, *_LATER)
+    }
+    (folder / DIGESTS).write_text(json.dumps(files, indent=0) + "\n")
+
+
+def find_damage(folder: Path) -> str | None:
+    """What is wrong with the files of a checkpoint, naming the first such file.
+
+    Returns:
+        None where all is well, and where there are no digests to compare with: checkpoints of
+        earlier versions have none.
+    """
+    path = folder / DIGESTS
+    if not path.exists():
+        return None
+    try:
+        files = {name: (int(size), int(crc)) for name, (size, crc) in _read(path).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return f"{DIGESTS} cannot be read ({error})"
+    for name, (size, crc) in files.items():
+        try:
+            found = _digest(folder / name)
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+        if found[0] != size:
+            return f"{name} has {found[0]} bytes instead of {size}"
+        if found[1] != crc:
+            return f"the content of {name} has changed"
+    return None
+
+
+def move_aside(folder: Path) -> Path:
+    """Moves WORKDIR/checkpoints/STEP to WORKDIR/damaged_checkpoints/STEP, or STEP.1, STEP.2 ..."""
+    target = place = folder.parents[1] / "damaged_checkpoints" / folder.name
+    target.parent.mkdir(exist_ok=True)
+    number = 0
+    while target.exists():
+        number += 1
+        target = place.with_name(f"{folder.name}.{number}")
+    return folder.rename(target)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, short enough for a line of its own."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300].rstrip(".")
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_bytes())
+
+
+def _digest(path: Path) -> tuple[int, int]:
+    size = crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return size, crc
