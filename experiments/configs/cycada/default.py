@@ -27,6 +27,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.channels = 1  # grey, or 3
     config.data.data_dir = ""  # "" = TFDS's default
     config.data.cache = True  # keep decoded scenes in memory; images of digits always are
+    config.data.max_corrupt = 0  # unreadable scenes to leave out before training stops
 
     config.source = domain("synthetic_digits")
     config.source.options.config = "light"  # "default" also has dark digits: harder

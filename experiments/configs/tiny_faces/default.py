@@ -28,6 +28,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.data_dir = ""  # "" = TFDS's default
     config.data.options = ml_collections.ConfigDict()  # of the data set's builder
     config.data.cache = True  # keep decoded scenes in memory
+    config.data.max_corrupt = 0  # unreadable scenes to leave out before training stops
 
     config.test = ml_collections.ConfigDict()
     config.test.name = ""  # a data set to test on, "" = that of config.data
