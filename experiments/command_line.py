@@ -129,5 +129,7 @@ def _usage(message: str) -> int:
 
 def _set_up_logging() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s", force=True)
-    for noisy in ("absl", "jax", "orbax", "grain", "tensorboardX", "matplotlib"):
+    for noisy in ("jax", "orbax", "grain", "tensorboardX", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Orbax logs, with a traceback, what it raises: the command line says it once.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)

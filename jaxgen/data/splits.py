@@ -175,7 +175,7 @@ class _Records(Sequence):
 
     def __getitems__(self, rows):
         try:
-            return self._records.__getitems__(rows)
+            return read_together(self._records, rows)
         except RuntimeError:  # one by one, to find out which it is
             return [self[row] for row in rows]
 

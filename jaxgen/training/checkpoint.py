@@ -261,7 +261,11 @@ class _Manager(ocp.CheckpointManager):
     def metrics(self, step: int) -> dict[str, float] | None:
         try:
             return super().metrics(step)
-        except (ValueError, OSError):
+        except (ValueError, OSError) as error:
+            _log.warning(
+                "the metrics of checkpoint %s are damaged, it counts as not measured: %s",
+                *(self.directory / str(step), damage.first_line(error)),
+            )
             return None
 
 

@@ -6,6 +6,7 @@ checkpoint gets its final name.
 """
 
 import json
+import re
 import zlib
 from pathlib import Path
 
@@ -63,6 +64,9 @@ def move_aside(folder: Path) -> Path:
 
 def first_line(error: BaseException) -> str:
     """What an error says, short enough for a line of its own."""
+    # TensorStore ends a long list of paths with what the operating system said.
+    if cause := re.search(r"([^:]+) \[os_error_code", str(error)):
+        return cause[1].strip()
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:300].rstrip(".")
 

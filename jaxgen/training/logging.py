@@ -14,34 +14,40 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: Path, *, resume_step: int = 0, tensorboard: bool = True):
-        self._path, self._tensorboard = workdir / "metrics.jsonl", tensorboard
-        self._open(resume_step)
+        self._arguments = dict(workdir=workdir, tensorboard=tensorboard)
+        self._path = workdir / "metrics.jsonl"
+        kept = [line for line in read_metrics(self._path) if line["step"] <= resume_step]
+        write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self._file = self._path.open("ab", buffering=0)
+        self._events = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._events = SummaryWriter(
+                str(workdir / "tensorboard"), purge_step=resume_step + 1 if resume_step else None
+            )
+
+    def write(self, step: int, numbers: dict[str, float]) -> None:
+        """Writes one line; visible to readers at once.
+
+        Raises:
+            OSError: the disk is full, or as bad; the message names the file.
+        """
+        try:
+            self._file.write((json.dumps({"step": step} | numbers) + "\n").encode())
+        except OSError as error:
+            raise OSError(
+                f"cannot write {self._path}: {error.strerror}. Checkpoints saved so far are kept; "
+                "make room, then run the same command again to go on."
+            ) from error
+        if self._events is not None:
+            for name, value in numbers.items():
+                self._events.add_scalar(name, value, step)
 
     def rewind(self, step: int) -> None:
         """Drops the lines of later steps: training goes back to this one."""
         self.close()
-        self._open(step)
-
-    def _open(self, resume_step):
-        kept = [line for line in read_metrics(self._path) if line["step"] <= resume_step]
-        write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._file = self._path.open("a")
-        self._events = None
-        if self._tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self._events = SummaryWriter(
-                str(self._path.parent / "tensorboard"),
-                purge_step=resume_step + 1 if resume_step else None,
-            )
-
-    def write(self, step: int, numbers: dict[str, float]) -> None:
-        """Writes one line; visible to readers at once."""
-        self._file.write(json.dumps({"step": step} | numbers) + "\n")
-        self._file.flush()
-        if self._events is not None:
-            for name, value in numbers.items():
-                self._events.add_scalar(name, value, step)
+        self.__init__(resume_step=step, **self._arguments)
 
     def close(self) -> None:
         """Closes both files."""
