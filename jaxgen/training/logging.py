@@ -67,3 +67,21 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def counted(records: list[dict[str, float]]) -> dict[str, float]:
+    """What went wrong and was survived, for results.json: {} where there is nothing to tell.
+
+    Args:
+        records: lines of a metrics.jsonl.
+
+    Returns:
+        corrupt_records: records that could not be read and were left out, where some may be;
+        rollbacks: how often training went back after a NaN, if it did.
+    """
+    corrupt, rollbacks = (
+        [line[name] for line in records if name in line]
+        for name in ("train/corrupt_records", "train/rollbacks")
+    )
+    found = {"corrupt_records": corrupt[-1]} if corrupt else {}
+    return found | ({"rollbacks": len(rollbacks)} if rollbacks else {})

@@ -18,7 +18,7 @@ import pytest
 from jaxgen.training import stages
 from jaxgen.training.checkpoint import Checkpoints, restore_one
 from jaxgen.training.errors import CheckpointMismatch, NotFinite, Stopped
-from jaxgen.training.logging import read_metrics
+from jaxgen.training.logging import counted, read_metrics
 from jaxgen.training.mesh import abstract_replicated, data_mesh
 
 from .toy_run import BEST, Batches, init, run
@@ -316,6 +316,7 @@ def test_a_rollback_leaves_the_bad_batch_out(bad, log_every, lost, tmp_path, cap
     assert losses(tmp_path / "a") == losses(tmp_path / "b")  # no step twice
     records = read_metrics(tmp_path / "a" / "metrics.jsonl")
     assert [r["step"] for r in records if "train/rollbacks" in r] == [before]
+    assert counted(records) == {"rollbacks": 1}
 
 
 def test_a_rollback_is_repeated_after_a_stop(tmp_path):
