@@ -343,3 +343,17 @@ def test_a_stage_with_nothing_but_its_first_state_is_not_done(tmp_path):
     assert saved_steps(tmp_path) == [0] and not stages.is_done(tmp_path)
     run(tmp_path, 2, on_nan="rollback")
     assert stages.is_done(tmp_path)
+
+
+# ------------------------------------------------------------------------------ data
+
+
+def test_records_that_were_left_out_are_logged_and_reported(tmp_path):
+    class Counting(Batches):
+        def counts(self):
+            return {"corrupt_records": self.position // 3}
+
+    run(tmp_path, 4, batches=Counting())
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["train/corrupt_records"] for line in records] == [0, 0, 1, 1]
+    assert counted(records) == {"corrupt_records": 1}
