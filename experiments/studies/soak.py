@@ -68,7 +68,7 @@ class Watch:
         """One life of the process.
 
         Args:
-            seconds: until it gets a signal; None leaves it alone.
+            seconds: of training until it gets a signal; None leaves it alone.
             number: of the signal.
 
         Returns:
@@ -76,6 +76,7 @@ class Watch:
         """
         self.workdir.mkdir(parents=True, exist_ok=True)
         began, sent, life = time.time(), False, self.kills()
+        metrics, training = self.workdir / "metrics.jsonl", None  # since when
         with (self.workdir / "log.txt").open("a") as log:
             process = subprocess.Popen(
                 [sys.executable, *self.command, f"--workdir={self.workdir}"],
@@ -84,7 +85,9 @@ class Watch:
                 stderr=subprocess.STDOUT,
             )
             while process.poll() is None:
-                if seconds is not None and not sent and time.time() - began > seconds:
+                if training is None and metrics.exists() and metrics.stat().st_mtime > began:
+                    training = time.time()  # the loop has opened its file
+                if seconds and not sent and training and time.time() - training > seconds:
                     sent = True
                     process.send_signal(number)
                     _append(self._kills, dict(run=self._run, time=time.time(), signal=number))
