@@ -126,7 +126,11 @@ class Checkpoints:
                     return *self.restore(step, like), step
                 except CheckpointMismatch:
                     raise
+                except jax.errors.JaxRuntimeError:  # as when memory is short
+                    raise
                 except Exception as error:  # whatever Orbax and TensorStore find in the files
+                    if damage.has_digests(self._directory / str(step)):
+                        raise  # the files are what was written
                     reason = damage.first_line(error)
             self._set_aside(step, reason)
         if some:

@@ -5,12 +5,15 @@ So a checkpoint holds the size and the CRC-32 of each of its files, written befo
 checkpoint gets its final name.
 """
 
+import errno
 import json
 import re
 import zlib
 from pathlib import Path
 
 DIGESTS = "digests.json"
+# A file that is not there, or on a bad part of the disk. Other errors say nothing about it.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 # Written later, when the checkpoint gets its name; nothing is read from them.
 _LATER = ("commit_success.txt", "_CHECKPOINT_METADATA")
 
@@ -25,24 +28,33 @@ def write_digests(folder: Path) -> None:
     (folder / DIGESTS).write_text(json.dumps(files, indent=0) + "\n")
 
 
+def has_digests(folder: Path) -> bool:
+    """Whether a checkpoint has digests; those of earlier versions have none."""
+    return (folder / DIGESTS).exists()
+
+
 def find_damage(folder: Path) -> str | None:
     """What is wrong with the files of a checkpoint, naming the first such file.
 
     Returns:
-        None where all is well, and where there are no digests to compare with: checkpoints of
-        earlier versions have none.
+        None where all is well, and where there are no digests to compare with.
+
+    Raises:
+        OSError: a file cannot be read for a reason that may pass, such as missing rights.
     """
-    path = folder / DIGESTS
-    if not path.exists():
+    if not has_digests(folder):
         return None
+    content = (folder / DIGESTS).read_bytes()
     try:
-        files = {name: (int(size), int(crc)) for name, (size, crc) in _read(path).items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        files = {name: (int(size), int(crc)) for name, (size, crc) in json.loads(content).items()}
+    except (ValueError, TypeError, AttributeError) as error:
         return f"{DIGESTS} cannot be read ({error})"
     for name, (size, crc) in files.items():
         try:
             found = _digest(folder / name)
         except OSError as error:
+            if error.errno not in _GONE:
+                raise
             return f"{name} cannot be read ({error.strerror})"
         if found[0] != size:
             return f"{name} has {found[0]} bytes instead of {size}"
@@ -69,10 +81,6 @@ def first_line(error: BaseException) -> str:
         return cause[1].strip()
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:300].rstrip(".")
-
-
-def _read(path: Path) -> dict:
-    return json.loads(path.read_bytes())
 
 
 def _digest(path: Path) -> tuple[int, int]:

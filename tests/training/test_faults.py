@@ -1,5 +1,6 @@
 """What docs/faults.md promises, each fault really done to the shared loop on a toy regression."""
 
+import errno
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import chex
 import jax
 import pytest
 
+from jaxgen.training import damage as damage_module
 from jaxgen.training import stages
 from jaxgen.training.checkpoint import Checkpoints, restore_one
 from jaxgen.training.errors import CheckpointMismatch, NotFinite, Stopped
@@ -253,6 +255,29 @@ def test_damage_is_found_without_digests_too(two_checkpoints, tmp_path, caplog):
         state, step = restore_one(workdir / "checkpoints", like(), best_metric=BEST, which="latest")
         assert step == int(state.step) == 2
     assert caplog.text.count("4 is damaged") == 2
+
+
+def test_an_intact_checkpoint_is_not_set_aside_for_another_reason(
+    two_checkpoints, tmp_path, monkeypatch
+):
+    workdir = shutil.copytree(two_checkpoints, tmp_path / "run")
+    checkpoints = Checkpoints(workdir / "checkpoints", best_metric=BEST)
+
+    def fail(*_):
+        raise OSError("the network is down")
+
+    monkeypatch.setattr(checkpoints, "restore", fail)
+    with pytest.raises(OSError, match="network is down"):
+        checkpoints.restore_intact("latest", like())
+    monkeypatch.setattr(damage_module, "_digest", _refuse)
+    with pytest.raises(PermissionError):
+        checkpoints.restore_intact("latest", like())
+    checkpoints.close()
+    assert saved_steps(workdir) == [2, 4] and not (workdir / "damaged_checkpoints").exists()
+
+
+def _refuse(path):
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
 
 def test_no_intact_checkpoint_is_an_error_and_no_silent_start(two_checkpoints, tmp_path):
