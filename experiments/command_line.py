@@ -1,6 +1,7 @@
 """What the command lines of all systems share: flags, config, folder, one-line errors."""
 
 import logging
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxgen.host_memory import keep_freed
 from jaxgen.training.config import flatten
-from jaxgen.training.errors import ConfigError, NotFinite
+from jaxgen.training.errors import ConfigError, NotFinite, Stopped
 from jaxgen.training.workdir import CONFIG_FILE, open_workdir, saved_config
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -47,6 +48,11 @@ def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mo
     workdir = open_workdir(flags.FLAGS.workdir, config, save_config=mode == "train")
     try:
         modes[mode](config, workdir)
+    except Stopped as stopped:
+        module = sys.modules["__main__"].__spec__
+        command = ["python", *(["-m", module.name] if module else sys.argv[:1]), *sys.argv[1:]]
+        print(f"{stopped} Go on with: {shlex.join(command)}", flush=True)
+        sys.exit(stopped.exit_code)
     except (ValueError, OSError, NotFinite) as error:
         # What a user can mend reads as one message; the place in the code is one file away.
         details = workdir / "error.txt"
@@ -130,5 +136,7 @@ def _usage(message: str) -> int:
 
 def _set_up_logging() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s", force=True)
-    for noisy in ("absl", "jax", "orbax", "grain", "tensorboardX", "matplotlib"):
+    for noisy in ("jax", "orbax", "grain", "tensorboardX", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Orbax logs, with a traceback, what it raises: the command line says it once.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgen.data import augment as augmentation
+from jaxgen.data import corrupt
 
 # Share of the crops that are placed so that some face is in them.
 _AIMED = 0.75
@@ -118,6 +119,7 @@ def training_batches(
     process_index=0,
     process_count=1,
     num_threads=2,
+    max_corrupt=0,
 ):
     """Endless shuffled training batches.
 
@@ -133,10 +135,11 @@ def training_batches(
         process_index: which of `process_count` shares of the scenes this process reads.
         process_count: number of processes.
         num_threads: threads that read ahead; 0 reads when asked.
+        max_corrupt: scenes that may be unreadable, see `corrupt`.
 
     Returns:
-        A Grain iterator, see the module docstring. A scene that cannot be read stops it with a
-        ValueError that names the file.
+        A Grain iterator, see the module docstring. A scene that cannot be read, beyond
+        max_corrupt, stops it with a ValueError that names the file.
 
     Raises:
         ValueError: sizes or shares out of range.
@@ -163,6 +166,7 @@ def training_batches(
             settings=settings,
         )
 
+    reader = corrupt.Reader(load, len(scenes), max_corrupt)
     share = grain.MapDataset.range(process_index, len(scenes), process_count)
     # Processes that draw alike would crop alike, row by row.
     own_seed = np.random.SeedSequence([seed, process_index]).generate_state(1)[0]
@@ -170,12 +174,12 @@ def training_batches(
         share.seed(int(own_seed))
         .shuffle()
         .repeat()
-        .random_map(load)
+        .random_map(reader)
         .batch(batch_size, drop_remainder=True)
     )
     # Elements are whole batches: a few ready ahead hide a slow one without much memory.
     ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 if num_threads else 0)
-    return iter(batches.to_iter_dataset(ahead))
+    return corrupt.CountedBatches(iter(batches.to_iter_dataset(ahead)), reader)
 
 
 def _draw_corner(rng, faces, side, width, height):

@@ -100,15 +100,10 @@ def open_scenes(data_config, split: str) -> Scenes:
     Raises:
         ValueError: files, options or split are wrong; the message says which and what to do.
     """
-    import tensorflow_datasets as tfds
-
     part = splits.open_part(data_config, split, sets=SCENES, is_labelled=_is_labelled)
     builder = part.data_set.builder
     coded = [name for name in ("image", "label", "mask") if name in builder.info.features]
-    # Pillow decodes, when it must: alike everywhere, with errors that name the scene.
-    records = builder.as_data_source(
-        "+".join(part.stored), decoders={name: tfds.decode.SkipDecoding() for name in coded}
-    )
+    records = splits.stored_records(part, coded)
     positions = part.choose(
         len(records), lambda i: {key: records[int(i)][key].decode() for key in ("name", "group")}
     )
@@ -133,7 +128,7 @@ def _label(record, name) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(
             f"{name}: the stored label map is damaged ({error}); delete the prepared data set and "
-            "start again"
+            "start again, or train without it with config.data.max_corrupt"
         ) from error
     if "mask" in record:
         from jaxgen.data.builders import part_polygons

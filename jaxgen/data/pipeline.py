@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from jaxgen.data import augment as augmentation
-from jaxgen.data import crop
+from jaxgen.data import corrupt, crop
 
 
 def labelled_example(example, rng, *, size, margin, settings, flip_order) -> dict:
@@ -74,6 +74,7 @@ def labelled_batches(
     process_count=1,
     num_threads=2,
     num_workers=0,
+    max_corrupt=0,
 ):
     """Endless shuffled training batches.
 
@@ -90,9 +91,11 @@ def labelled_batches(
         num_threads: threads that read ahead; 0 reads when asked.
         num_workers: processes that read and augment; each keeps its own cache. On few cores
             threads are faster.
+        max_corrupt: records that may be unreadable, see `corrupt`.
 
     Returns:
-        A Grain iterator, see the module docstring.
+        A Grain iterator, see the module docstring. A record that cannot be read, beyond
+        max_corrupt, stops it with a ValueError that names the record.
 
     Raises:
         ValueError: a flip without pairs, or fewer examples than processes.
@@ -105,8 +108,9 @@ def labelled_batches(
             example, rng, size=size, margin=margin, settings=augment, flip_order=flip_order
         )
 
-    share = _share(source, batch_size, seed, process_index, process_count)
-    return _endless(share, prepare, batch_size, num_threads, num_workers)
+    share = _share(range(len(source)), batch_size, seed, process_index, process_count)
+    reader = corrupt.Reader(_named(prepare, source), len(source), max_corrupt)
+    return _endless(share, reader, batch_size, num_threads, num_workers)
 
 
 def unlabelled_batches(
@@ -121,6 +125,7 @@ def unlabelled_batches(
     process_count=1,
     num_threads=2,
     num_workers=0,
+    max_corrupt=0,
 ):
     """Endless shuffled batches of images; arguments as in `labelled_batches`.
 
@@ -130,8 +135,9 @@ def unlabelled_batches(
     def prepare(example, rng):
         return unlabelled_example(example, rng, size=size, margin=margin, settings=augment)
 
-    share = _share(source, batch_size, seed, process_index, process_count)
-    return _endless(share, prepare, batch_size, num_threads, num_workers)
+    share = _share(range(len(source)), batch_size, seed, process_index, process_count)
+    reader = corrupt.Reader(_named(prepare, source), len(source), max_corrupt)
+    return _endless(share, reader, batch_size, num_threads, num_workers)
 
 
 def evaluation_batches(
@@ -149,14 +155,15 @@ def evaluation_batches(
 
     share = -(-len(source) // process_count)  # of the largest process
     num_batches = -(-share // batch_size)
+    load_example = _named(
+        lambda item, _: evaluation_example(item, size=size, margin=margin), source
+    )
 
     def load(row):
         index = row * process_count + process_index
         valid = index < len(source)
         index = index if valid else len(source) - 1
-        example = _named(
-            lambda item, _: evaluation_example(item, size=size, margin=margin), source[index], None
-        )
+        example = load_example(index, None)
         return {**example, "index": np.int32(index), "valid": np.bool_(valid)}
 
     rows = grain.MapDataset.range(num_batches * batch_size).map(load).batch(batch_size)
@@ -191,13 +198,13 @@ def _share(source, batch_size, seed, process_index, process_count):
     return share.seed(int(own_seed))
 
 
-def _endless(share, prepare, batch_size, num_threads, num_workers):
+def _endless(share, reader, batch_size, num_threads, num_workers):
     import grain
 
     dataset = (
         share.shuffle()
         .repeat()
-        .random_map(lambda example, rng: _named(prepare, example, rng))
+        .random_map(reader)
         .batch(batch_size, drop_remainder=True)
         .to_iter_dataset(_read_options(num_threads))
     )
@@ -206,7 +213,7 @@ def _endless(share, prepare, batch_size, num_threads, num_workers):
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
-    return iter(dataset)
+    return corrupt.CountedBatches(iter(dataset), reader)
 
 
 def _read_options(num_threads):
@@ -216,9 +223,14 @@ def _read_options(num_threads):
     return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 if num_threads else 0)
 
 
-def _named(prepare, example, rng):
-    """Runs one preparation; an error says which file it was."""
-    try:
-        return prepare(example, rng)
-    except ValueError as error:
-        raise ValueError(f"{example['name']}: {error}") from error
+def _named(prepare, source):
+    """(position, rng) -> prepared example of the source; an error says which file it was."""
+
+    def load(position, rng):
+        example = source[position]
+        try:
+            return prepare(example, rng)
+        except ValueError as error:
+            raise ValueError(f"{example['name']}: {error}") from error
+
+    return load

@@ -14,6 +14,7 @@ exactly the next batch. Whole images are evaluated by `jaxgen.data.tiles`.
 import numpy as np
 from PIL import Image
 
+from jaxgen.data import corrupt
 from jaxgen.data.builders.label_ids import IGNORE
 
 
@@ -61,6 +62,7 @@ def training_batches(
     process_index=0,
     process_count=1,
     num_threads=2,
+    max_corrupt=0,
 ):
     """Endless shuffled training batches.
 
@@ -75,6 +77,7 @@ def training_batches(
         process_index: which of `process_count` shares of the scenes this process reads.
         process_count: number of processes.
         num_threads: threads that read ahead; 0 reads when asked.
+        max_corrupt: scenes that may be unreadable, see `corrupt`.
 
     Returns:
         A Grain iterator, see the module docstring.
@@ -107,6 +110,7 @@ def training_batches(
         except ValueError as error:
             raise ValueError(f"{scene['name']}: {error}") from error
 
+    reader = corrupt.Reader(load, len(scenes), max_corrupt)
     share = grain.MapDataset.range(process_index, len(scenes), process_count)
     # Processes that draw alike would crop alike, row by row.
     own_seed = np.random.SeedSequence([seed, process_index]).generate_state(1)[0]
@@ -114,12 +118,12 @@ def training_batches(
         share.seed(int(own_seed))
         .shuffle()
         .repeat()
-        .random_map(load)
+        .random_map(reader)
         .batch(batch_size, drop_remainder=True)
     )
     # Elements are whole batches: a few ready ahead hide a slow one without much memory.
     ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 if num_threads else 0)
-    return iter(batches.to_iter_dataset(ahead))
+    return corrupt.CountedBatches(iter(batches.to_iter_dataset(ahead)), reader)
 
 
 def _draw_span(rng, length, side, zoom):

@@ -86,6 +86,7 @@ def open_source(data_config, split: str) -> Source:
             label_fraction: share of the training examples that is used. Smaller shares are inside
                 larger ones.
             label_seed: which examples those are.
+            max_corrupt: stored examples that may be unreadable; training then leaves them out.
         split: "train" (or the name given as train_split), "validation", or any other split of the
             set, such as "test", "common" or "helen_test".
 
@@ -108,7 +109,7 @@ def _decode(data: bytes, name: str) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(
             f"{name}: the stored image is damaged ({error}); delete the prepared data set and "
-            "start again"
+            "start again, or train without it with config.data.max_corrupt"
         ) from error
 
 

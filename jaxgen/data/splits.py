@@ -28,6 +28,7 @@ class Part:
         held_out: share of the groups that validation takes from training.
         label_fraction: share of the training examples that is used.
         label_seed: which examples those are.
+        max_corrupt: records that may be unreadable.
     """
 
     data_set: registry.DataSet
@@ -36,6 +37,7 @@ class Part:
     held_out: float
     label_fraction: float
     label_seed: int
+    max_corrupt: int = 0
 
     def takes(self, group: str) -> bool:
         """Whether examples of a group belong to this split rather than to its counterpart."""
@@ -55,8 +57,10 @@ class Part:
             ValueError: no example is left.
         """
         positions = np.arange(count)
+        label_of = self._tolerant(label_of)
         if self.held_out > 0 and self.split in ("train", "validation"):
-            positions = positions[[self.takes(label_of(p)["group"]) for p in positions]]
+            groups = [label_of(p)["group"] for p in positions]
+            positions = positions[[self._takes_known(group) for group in groups]]
             if not len(positions):
                 raise ValueError(
                     f"no group of {'+'.join(self.stored)!r} falls into {self.split!r} at "
@@ -67,6 +71,20 @@ class Part:
             names = [label_of(p)["name"] for p in positions]
             positions = _nested_subset(positions, names, self.label_fraction, self.label_seed)
         return positions
+
+    def _tolerant(self, label_of):
+        """Unreadable records, if there may be any, have no group: training will meet them."""
+
+        def labels(position):
+            try:
+                return label_of(position)
+            except ValueError:
+                return {"name": f"unreadable {position}", "group": None}
+
+        return labels if self.max_corrupt else label_of
+
+    def _takes_known(self, group):
+        return self.takes(group) if group is not None else self.split == "train"
 
 
 def open_part(data_config, split: str, *, sets, is_labelled: Callable) -> Part:
@@ -111,19 +129,55 @@ def open_part(data_config, split: str, *, sets, is_labelled: Callable) -> Part:
                 "config.data.validation_fraction=0.1 to hold out a part of the training examples, "
                 f"or config.data.validation_split to one of {known}"
             )
-    return Part(data_set, stored, split, fraction, label_fraction, get("label_seed", 0))
+    seed, corrupt = get("label_seed", 0), get("max_corrupt", 0)
+    return Part(data_set, stored, split, fraction, label_fraction, seed, corrupt)
 
 
-def stored_records(part: Part):
+def stored_records(part: Part, coded=("image",)):
     """Random access to the stored records of a part; images stay encoded.
 
     Pillow decodes them later: alike everywhere, with errors that name the file.
+
+    Args:
+        part: of a prepared set.
+        coded: the features that stay encoded.
+
+    Returns:
+        A sequence with __getitems__, too. A damaged record raises a ValueError that names it.
     """
     import tensorflow_datasets as tfds
 
-    return part.data_set.builder.as_data_source(
-        "+".join(part.stored), decoders={"image": tfds.decode.SkipDecoding()}
-    )
+    builder = part.data_set.builder
+    decoders = {name: tfds.decode.SkipDecoding() for name in coded}
+    split = "+".join(part.stored)
+    records = builder.as_data_source(split, decoders=decoders)
+    return _Records(records, f"{builder.data_path} ({split})")
+
+
+class _Records(Sequence):
+    """Stored records whose damage is a ValueError: ArrayRecord's own errors name no record."""
+
+    def __init__(self, records, place: str):
+        self._records, self._place = records, place
+
+    def __len__(self):
+        return len(self._records)
+
+    def __getitem__(self, row):
+        try:
+            return self._records[row]
+        except RuntimeError as error:
+            raise ValueError(
+                f"record {row} in {self._place} is damaged "
+                f"({str(error).splitlines()[0][:160]}); delete the prepared data set and start "
+                "again, or train without the record with config.data.max_corrupt"
+            ) from error
+
+    def __getitems__(self, rows):
+        try:
+            return read_together(self._records, rows)
+        except RuntimeError:  # one by one, to find out which it is
+            return [self[row] for row in rows]
 
 
 def read_together(records, rows: Sequence[int]) -> list[dict]:

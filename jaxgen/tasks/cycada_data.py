@@ -71,7 +71,8 @@ def open_split(config, domain: str, split: str) -> Any:
     if is_segmentation(config):
         from jaxgen.data import label_maps
 
-        opened = label_maps.open_scenes({**data, "cache": config.data.cache}, split)
+        data |= {"cache": config.data.cache, "max_corrupt": config.data.max_corrupt}
+        opened = label_maps.open_scenes(data, split)
     else:
         from jaxgen.data import labelled_images
 
@@ -141,6 +142,7 @@ def _stream(config, train, opened, *, seed, with_labels):
             scale=(1 - config.augment.scale, 1 + config.augment.scale),
             flip=config.augment.flip,
             with_labels=with_labels,
+            max_corrupt=config.data.max_corrupt,
             **shared,
         )
     from jaxgen.data import array_batches

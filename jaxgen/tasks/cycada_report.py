@@ -18,7 +18,7 @@ from jaxgen.training.figures import (
     new_figure,
     training_curves,
 )
-from jaxgen.training.logging import read_metrics
+from jaxgen.training.logging import counted, read_metrics
 from jaxgen.training.report import Picture, write_report
 from jaxgen.training.report_page import Table
 
@@ -84,6 +84,7 @@ def write(config, workdir: Path, devices: Mesh, domains: cycada_data.Domains) ->
     flips = flip_rate(config, workdir, devices, domains)
     if flips is not None:
         numbers["label_flip_rate"] = flips
+    numbers |= counted(_records(workdir, stage, "metrics.jsonl"))
     _, step = cycada_stages.restore(config, workdir, devices, stage)
     rates = [
         line[_RATE] for line in _records(workdir, "translation", "metrics.jsonl") if _RATE in line

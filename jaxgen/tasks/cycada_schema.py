@@ -47,6 +47,7 @@ SCHEMA: Schema = {
     "data.channels": one_of(1, 3),
     "data.data_dir": text,
     "data.cache": boolean,
+    "data.max_corrupt": integer(),
     **_domain("source"),
     **_domain("target"),
     "augment.scale": number(0, 0.9),

@@ -40,7 +40,7 @@ def open_test(config) -> sources.Source:
 
 def open_unlabelled(config) -> sources.Source:
     """The unlabelled faces; the folder is config.unlabelled.manual_dir."""
-    shared = {"data_dir": config.data.data_dir, "cache": config.data.cache}
+    shared = {key: config.data[key] for key in ("data_dir", "cache", "max_corrupt")}
     return sources.open_source(config.unlabelled.to_dict() | shared, config.unlabelled.split)
 
 
@@ -53,6 +53,7 @@ def training_batches(config, labelled: Any, unlabelled: Any | None) -> ZippedBat
         process_index=jax.process_index(),
         process_count=processes,
         num_workers=config.data.workers,
+        max_corrupt=config.data.max_corrupt,
     )
     streams = {
         "labelled": pipeline.labelled_batches(

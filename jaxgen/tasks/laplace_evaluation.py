@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxgen.metrics import landmarks
 from jaxgen.metrics.normalizers import NORMALIZERS
 from jaxgen.tasks import laplace, laplace_data
+from jaxgen.training.logging import counted
 from jaxgen.training.mesh import compile_evaluation, local_rows, put_batch
 
 HEATMAP_FACES = 6  # faces of the report whose heatmaps are drawn
@@ -112,6 +113,7 @@ def report(
     heat = laplace.fake_heatmaps(config, laplace.heatmaps(config, variables, shown))
     numbers = landmark_report.summarise(evaluation, seed=config.seed)
     numbers["loss"] = float(found.loss.mean())
+    numbers |= counted(records)
     rates = [line[_RATE] for line in records if _RATE in line]
     write_report(
         directory,

@@ -40,6 +40,7 @@ SCHEMA: Schema = {
     "data.label_fraction": number(0, 1, above=True),
     "data.label_seed": integer(),
     "data.cache": boolean,
+    "data.max_corrupt": integer(),
     "data.workers": integer(),
     "data.crop_size": integer(16),
     "data.margin": number(0.5, 5),

@@ -50,6 +50,7 @@ def training_batches(config, scenes: face_scenes.FaceScenes) -> ZippedBatches:
         settings=settings,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        max_corrupt=config.data.max_corrupt,
     )
     return ZippedBatches({"faces": faces})
 

@@ -15,7 +15,7 @@ from jaxgen.tasks import (
     tiny_faces_stages,
 )
 from jaxgen.training.figures import training_curves
-from jaxgen.training.logging import read_metrics
+from jaxgen.training.logging import counted, read_metrics
 from jaxgen.training.report import Picture, write_report
 from jaxgen.training.report_page import Table
 
@@ -50,8 +50,8 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
     if len(methods) == 1:
         numbers = {}
     gan = tiny_faces_gan_report.measure(config, workdir, devices)
-    numbers = last | numbers | gan.numbers
     records = read_metrics(workdir / "detector" / "metrics.jsonl")
+    numbers = last | numbers | gan.numbers | counted(records)
     rates = [line[_RATE] for line in records if _RATE in line]
     name = config.test.name or config.data.name
     write_report(

@@ -68,6 +68,7 @@ SCHEMA: Schema = {
     "data.data_dir": text,
     "data.options.*": anything,
     "data.cache": boolean,
+    "data.max_corrupt": integer(),
     # Scenes to test on, if not those of `data`.
     "test.name": text,
     "test.split": text,

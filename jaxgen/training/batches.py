@@ -1,5 +1,6 @@
 """Several resumable batch iterators read in step, as one."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,13 @@ class ZippedBatches:
 
     def __next__(self) -> dict[str, Any]:
         return {name: next(iterator) for name, iterator in self._iterators.items()}
+
+    def counts(self) -> dict[str, int]:
+        """What the iterators have counted, summed; Grain's own count nothing."""
+        total = Counter()
+        for iterator in self._iterators.values():
+            total.update(getattr(iterator, "counts", dict)())
+        return dict(total)
 
     def get_state(self) -> dict[str, Any]:
         """Positions of all iterators, after the last batch that was read."""

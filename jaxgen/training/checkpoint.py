@@ -1,19 +1,25 @@
 """Checkpoints: state and data position in one atomic step directory, best and last kept.
 
-The only module that talks to Orbax.
+A damaged checkpoint is never used and never deleted: it is named, training moves it to
+WORKDIR/damaged_checkpoints, and the one before it is used. The only module that talks to Orbax.
 """
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxgen.training.errors import CheckpointMismatch
+from jaxgen.training import damage
+from jaxgen.training.errors import CheckpointMismatch, CheckpointNotSaved
 
 Tree = Any
+_HALF_WRITTEN = ".orbax-checkpoint-tmp"
 _log = logging.getLogger(__name__)
 
 
@@ -23,9 +29,13 @@ class Checkpoints:
     Args:
         directory: made if missing.
         best_metric: name of the validation metric whose lowest value marks the best step.
+        create: False for who only reads: nothing is made, moved or deleted.
     """
 
     def __init__(self, directory: Path, *, best_metric: str, create: bool = True):
+        directory = directory.absolute()
+        if create and jax.process_index() == 0:
+            _name_half_written(directory)
         score = _lowest(best_metric)
         # Orbax keeps the end of the sorted list, so descending order keeps the lowest.
         best = policies.BestN(
@@ -33,9 +43,11 @@ class Checkpoints:
         )
         # Two of the latest: one remains if the machine dies while the other is written.
         keep = policies.AnyPreservationPolicy([policies.LatestN(2), best])
-        self._metric = best_metric
-        self._manager = ocp.CheckpointManager(
-            directory.absolute(),
+        self._directory, self._metric, self._writes = directory, best_metric, create
+        self._damaged: set[int] = set()  # steps that stay where they are but are not used
+        self._saving = None  # the step that is being written, or was written last
+        self._manager = _Manager(
+            directory,
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(),
                 "position": ocp.JsonCheckpointHandler(),
@@ -45,32 +57,88 @@ class Checkpoints:
                 best_fn=score,  # without it Orbax drops the metrics
                 best_mode="min",
                 create=create,
+                cleanup_tmp_directories=create,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_digests),
             ),
         )
 
     def save(self, step: int, state: Tree, position: dict, metrics: dict[str, float]) -> None:
-        """Starts saving in the background; the next save or `close` waits for it."""
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
-            ),
-            metrics=metrics,
-            force=True,
-        )
+        """Starts saving in the background; the next save, `wait` or `close` waits for it.
+
+        Raises:
+            CheckpointNotSaved: this step or the one before it could not be written.
+        """
+        self.wait()
+        self._saving = step
+        with self._explained():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
+                ),
+                metrics=metrics,
+                force=True,
+            )
+
+    def check(self) -> None:
+        """Raises CheckpointNotSaved if the save in the background has failed; waits for nothing."""
+        if not self._manager.is_saving_in_progress():
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits for the save in progress; raises CheckpointNotSaved if it failed."""
+        with self._explained():
+            self._manager.wait_until_finished()
 
     def latest_step(self) -> int | None:
         """The newest complete step, or None."""
-        return self._manager.latest_step()
+        return max(self._steps(), default=None)
 
     def best_step(self) -> int | None:
         """The step with the lowest best_metric, the latest if none was measured, or None."""
         measured = {
             step: metrics[self._metric]
-            for step in self._manager.all_steps()
+            for step in self._steps()
             if self._metric in (metrics := self._manager.metrics(step) or {})
         }
         return min(measured, key=measured.get) if measured else self.latest_step()
+
+    def restore_intact(self, which: str, like: Tree) -> tuple[Tree, dict, int] | None:
+        """Reads the best or the latest step; in place of a damaged one the next best or latest.
+
+        Args:
+            which: "best" or "latest".
+            like: as of `restore`.
+
+        Returns:
+            The state, the data position and the step; None where nothing has been saved.
+
+        Raises:
+            CheckpointMismatch: the checkpoint holds another network, or all are damaged.
+        """
+        self.wait()
+        choose = self.best_step if which == "best" else self.latest_step
+        some = choose() is not None
+        while (step := choose()) is not None:
+            reason = self._find_damage(step)
+            if reason is None:
+                try:
+                    return *self.restore(step, like), step
+                except CheckpointMismatch:
+                    raise
+                except jax.errors.JaxRuntimeError:  # as when memory is short
+                    raise
+                except Exception as error:  # whatever Orbax and TensorStore find in the files
+                    if damage.has_digests(self._directory / str(step)):
+                        raise  # the files are what was written
+                    reason = damage.first_line(error)
+            self._set_aside(step, reason)
+        if some:
+            raise CheckpointMismatch(
+                f"no checkpoint in {self._directory} can be read, see the warnings above. Put a "
+                "copy of one there, or train again from the start."
+            )
+        return None
 
     def restore(self, step: int, like: Tree) -> tuple[Tree, dict]:
         """Reads a step.
@@ -96,13 +164,62 @@ class Checkpoints:
         return saved["state"], saved["position"]
 
     def close(self) -> None:
-        """Waits for the save in progress."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for the save in progress; raises CheckpointNotSaved if it failed."""
+        with self._explained():
+            self._manager.close()
+
+    def _steps(self) -> list[int]:
+        return [step for step in self._manager.all_steps() if step not in self._damaged]
+
+    def _write_digests(self) -> None:
+        """Called in the background when all is written, before the folder gets its name."""
+        for folder in self._directory.glob(f"{self._saving}{_HALF_WRITTEN}*"):
+            damage.write_digests(folder)
+
+    def _find_damage(self, step: int) -> str | None:
+        """One process reads the files; all must take the same checkpoint."""
+        first = jax.process_index() == 0
+        reason = damage.find_damage(self._directory / str(step)) if first else None
+        if jax.process_count() > 1:
+            found = multihost_utils.broadcast_one_to_all(np.bool_(reason is not None))
+            reason = (reason or "process 0 says why") if found else None
+        return reason
+
+    def _set_aside(self, step: int, reason: str) -> None:
+        """Makes sure that a damaged checkpoint is not used, and says where it is."""
+        path = self._directory / str(step)
+        place = "It stays there"
+        if self._writes:  # the step will be saved anew, under the same name
+            place = f"It is moved to {path.parents[1] / 'damaged_checkpoints'}"
+            if jax.process_index() == 0:
+                place = f"It is kept as {damage.move_aside(path)}"
+            if jax.process_count() > 1:
+                multihost_utils.sync_global_devices("jaxgen: damaged checkpoint moved")
+            self._manager.reload()
+        else:
+            self._damaged.add(step)
+        _log.warning("checkpoint %s is damaged: %s. %s; another is used.", path, reason, place)
+
+    @contextlib.contextmanager
+    def _explained(self):
+        """Turns whatever goes wrong in saving into one message."""
+        try:
+            yield
+        except Exception as error:  # of Orbax, TensorStore or the disk
+            kept = [step for step in self._steps() if (self._directory / str(step)).is_dir()]
+            kept = [step for step in kept if step != self._saving]
+            before = f"That of step {max(kept)} is kept" if kept else "There is none before it"
+            raise CheckpointNotSaved(
+                f"the checkpoint of step {self._saving} could not be saved in {self._directory}: "
+                f"{damage.first_line(error)}. {before}. Make room or give write access, then run "
+                "the same command again to go on."
+            ) from error
 
     def _check_shapes(self, step: int, abstract: Tree) -> None:
         saved = _shapes(self._manager.item_metadata(step)["state"])
         wanted = _shapes(abstract)
+        if not saved:
+            raise ValueError("the description of its arrays (state/_METADATA) is missing")
         for path in sorted(saved.keys() | wanted.keys()):
             if saved.get(path) != wanted.get(path):
                 raise CheckpointMismatch(
@@ -114,7 +231,7 @@ class Checkpoints:
 
 
 def restore_one(directory: Path, like: Tree, *, best_metric: str, which: str) -> tuple[Tree, int]:
-    """Reads one state of a finished or running training.
+    """Reads one state of a finished or running training, past damaged checkpoints.
 
     Args:
         directory: WORKDIR/checkpoints.
@@ -134,12 +251,34 @@ def restore_one(directory: Path, like: Tree, *, best_metric: str, which: str) ->
     if not directory.is_dir():
         raise missing
     checkpoints = Checkpoints(directory, best_metric=best_metric, create=False)
-    step = checkpoints.best_step() if which == "best" else checkpoints.latest_step()
-    if step is None:
+    found = checkpoints.restore_intact(which, like)
+    if found is None:
         raise missing
-    state, _ = checkpoints.restore(step, like)
     checkpoints.close()
+    state, _, step = found
     return state, step
+
+
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager; it opens where the metrics of a checkpoint cannot be read, too."""
+
+    def metrics(self, step: int) -> dict[str, float] | None:
+        try:
+            return super().metrics(step)
+        except (ValueError, OSError) as error:
+            _log.warning(
+                "the metrics of checkpoint %s are damaged, it counts as not measured: %s",
+                *(self.directory / str(step), damage.first_line(error)),
+            )
+            return None
+
+
+def _name_half_written(directory: Path) -> None:
+    """Says which saves were cut off; Orbax removes their folders."""
+    for path in sorted(directory.glob(f"*{_HALF_WRITTEN}*")):
+        _log.warning(
+            "removing %s: its saving was cut off. The checkpoint before it is whole.", path
+        )
 
 
 def _as_stored(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -151,7 +290,7 @@ def _as_stored(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
 
 
 def _lowest(name: str):
-    return lambda metrics: metrics.get(name, float("inf"))
+    return lambda metrics: (metrics or {}).get(name, float("inf"))
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:

@@ -148,6 +148,9 @@ TRAINING_SCHEMA: Schema = {
     # Memory of the devices, see docs/scaling.md.
     "train.micro_batches": integer(1),
     "train.shard_parameters_above": integer(),
+    # A loss that is NaN or infinite: stop, or go on from the last checkpoint with later data.
+    "train.on_nan": one_of("stop", "rollback"),
+    "train.max_rollbacks": integer(1),
 }
 
 

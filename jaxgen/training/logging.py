@@ -14,10 +14,11 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: Path, *, resume_step: int = 0, tensorboard: bool = True):
+        self._arguments = dict(workdir=workdir, tensorboard=tensorboard)
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in read_metrics(self._path) if line["step"] <= resume_step]
         write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._file = self._path.open("a")
+        self._file = self._path.open("ab", buffering=0)
         self._events = None
         if tensorboard:
             from tensorboardX import SummaryWriter
@@ -27,12 +28,26 @@ class MetricWriter:
             )
 
     def write(self, step: int, numbers: dict[str, float]) -> None:
-        """Writes one line; visible to readers at once."""
-        self._file.write(json.dumps({"step": step} | numbers) + "\n")
-        self._file.flush()
+        """Writes one line; visible to readers at once.
+
+        Raises:
+            OSError: the disk is full, or as bad; the message names the file.
+        """
+        try:
+            self._file.write((json.dumps({"step": step} | numbers) + "\n").encode())
+        except OSError as error:
+            raise OSError(
+                f"cannot write {self._path}: {error.strerror}. Checkpoints saved so far are kept; "
+                "make room, then run the same command again to go on."
+            ) from error
         if self._events is not None:
             for name, value in numbers.items():
                 self._events.add_scalar(name, value, step)
+
+    def rewind(self, step: int) -> None:
+        """Drops the lines of later steps: training goes back to this one."""
+        self.close()
+        self.__init__(resume_step=step, **self._arguments)
 
     def close(self) -> None:
         """Closes both files."""
@@ -52,3 +67,21 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def counted(records: list[dict[str, float]]) -> dict[str, float]:
+    """What went wrong and was survived, for results.json: {} where there is nothing to tell.
+
+    Args:
+        records: lines of a metrics.jsonl.
+
+    Returns:
+        corrupt_records: records that could not be read and were left out, where some may be;
+        rollbacks: how often training went back after a NaN, if it did.
+    """
+    corrupt, rollbacks = (
+        [line[name] for line in records if name in line]
+        for name in ("train/corrupt_records", "train/rollbacks")
+    )
+    found = {"corrupt_records": corrupt[-1]} if corrupt else {}
+    return found | ({"rollbacks": len(rollbacks)} if rollbacks else {})

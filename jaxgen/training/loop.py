@@ -1,10 +1,14 @@
-"""The training loop that every system shares: step, log, validate, save, resume."""
+"""The training loop that every system shares: step, log, validate, save, resume.
+
+What it does when something goes wrong is listed in docs/faults.md.
+"""
 
 import logging
 import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.errors import NotFinite
 from jaxgen.training.logging import MetricWriter
 from jaxgen.training.mesh import compile_step, put_batch
+from jaxgen.training.stopping import StopRequest
 
 State = Any
 _log = logging.getLogger(__name__)
@@ -50,13 +55,18 @@ def train(
         The last state. A stopped and resumed run returns bit for bit the same on one machine.
 
     Raises:
-        NotFinite: the loss of a step is NaN or infinite.
+        NotFinite: the loss of a step is NaN or infinite, with settings.on_nan "stop", or more
+            than settings.max_rollbacks times with "rollback".
+        Stopped: SIGTERM or Ctrl-C came; the step is finished and saved.
+        CheckpointNotSaved: a checkpoint could not be written; the one before it is kept.
     """
-    start = checkpoints.latest_step() or 0
-    if start:
-        state, position = checkpoints.restore(start, state)
+    start = 0
+    if found := checkpoints.restore_intact("latest", state):
+        state, position, start = found
         batches.set_state(position)
         _log.info("resuming from step %d of %d", start, settings.steps)
+    elif settings.on_nan == "rollback":
+        checkpoints.save(0, state, batches.get_state(), {})  # something to roll back to
     if start >= settings.steps:
         _log.warning(
             "%s is at step %d already and config.train.steps is %d: nothing to train.",
@@ -65,60 +75,97 @@ def train(
         return state
 
     compiled = compile_step(mesh, step, state)
-    writer = MetricWriter(workdir, resume_step=start, tensorboard=settings.tensorboard)
-    progress = tqdm(
-        total=settings.steps,
-        initial=start,
-        unit="step",
-        dynamic_ncols=True,
-        mininterval=0.5 if sys.stderr.isatty() else 20,
-    )
     clock = _Throughput()
     began = time.perf_counter()
+    now, rollbacks = start, 0
     previous = None  # (step, batch, metrics) of the step that the devices still work on
-    try:
-        for now in range(start + 1, settings.steps + 1):
+    with (
+        StopRequest() as request,
+        closing(MetricWriter(workdir, resume_step=start, tensorboard=settings.tensorboard)) as log,
+        _progress_bar(start, settings.steps) as progress,
+    ):
+        while now < settings.steps:
+            now += 1
             batch = next(batches)
             state, metrics = compiled(state, put_batch(mesh, batch))
-            # Looking one step back keeps the devices busy while the host checks the loss.
-            if previous:
-                _check_finite(*previous, workdir)
-            previous = (now, batch, metrics)
             clock.images += count_images(batch) * jax.process_count()
             progress.update()
-            if now == start + 1:
+            if not clock.started:
                 jax.block_until_ready(metrics)
                 _log.info("first step after %.1f s", time.perf_counter() - began)
                 clock.restart()
 
-            due = [
+            stop = request.reached(now)
+            write, check, save = (
                 now % every == 0 or now == settings.steps
                 for every in (
                     settings.log_every,
                     settings.validate_every,
                     settings.checkpoint_every,
                 )
-            ]
-            if not any(due):
+            )
+            due = write or check or save or stop
+            # Looking one step back keeps the devices busy while the host checks the loss. But
+            # neither a validation nor a checkpoint sees a NaN.
+            unchecked, previous = [previous] if previous else [], (now, batch, metrics)
+            try:
+                for item in [*unchecked, previous] if due else unchecked:
+                    _check_finite(*item, workdir)
+            except NotFinite as error:
+                rollbacks += 1
+                state, now = _roll_back(error, rollbacks, state, checkpoints, log, settings)
+                previous, progress.n = None, now
+                clock.restart()
                 continue
-            _check_finite(*previous, workdir)  # neither a validation nor a checkpoint sees a NaN
-            log, check, save = due
-            if log:
-                numbers = {name: float(value) for name, value in metrics.items()} | clock.read()
-                writer.write(now, {f"train/{name}": value for name, value in numbers.items()})
+            if not due:
+                continue
+            checkpoints.check()
+            if write:
+                numbers = {name: float(value) for name, value in metrics.items()}
+                numbers |= clock.read() | batches.counts()
+                log.write(now, {f"train/{name}": value for name, value in numbers.items()})
                 rate = numbers.get("images_per_second", math.nan)
                 progress.set_postfix(loss=f"{numbers['loss']:.3g}", images_per_s=f"{rate:.0f}")
             measured = {}
             if check:
                 measured = {f"validation/{name}": value for name, value in validate(state).items()}
-                writer.write(now, measured)
-            if save:
+                log.write(now, measured)
+            if save or stop:
                 checkpoints.save(now, state, batches.get_state(), measured)
+            if stop:
+                checkpoints.wait()
+                raise request.stopped(f"after step {now} of {settings.steps}, which is saved.")
             clock.restart()
-    finally:
-        progress.close()
-        writer.close()
     return state
+
+
+def _roll_back(
+    error: NotFinite,
+    count: int,
+    state: State,
+    checkpoints: Checkpoints,
+    log: MetricWriter,
+    settings: Any,
+) -> tuple[State, int]:
+    """State and step to go on from after a NaN, if settings.on_nan allows for it.
+
+    The data go on where they are, so the batch of the NaN is not met again.
+    """
+    if settings.on_nan == "stop" or count > settings.max_rollbacks:
+        raise error
+    state, _, step = checkpoints.restore_intact("latest", state)
+    _log.warning(
+        "%s\nRolled back to step %d (%d of at most %d times).",
+        *(error, step, count, settings.max_rollbacks),
+    )
+    log.rewind(step)
+    log.write(step, {"train/rollbacks": count})
+    return state, step
+
+
+def _progress_bar(start: int, steps: int) -> tqdm:
+    quiet = 0.5 if sys.stderr.isatty() else 20  # seconds between two lines
+    return tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, mininterval=quiet)
 
 
 def count_images(batch: Any) -> int:
@@ -132,11 +179,16 @@ class _Throughput:
     def __init__(self):
         self.images, self._since = 0, None
 
+    @property
+    def started(self) -> bool:
+        """Whether a first step is done, compilation included."""
+        return self._since is not None
+
     def restart(self) -> None:
         self.images, self._since = 0, time.perf_counter()
 
     def read(self) -> dict[str, float]:
-        if self._since is None or not self.images:
+        if not self.started or not self.images:
             return {}
         return {"images_per_second": self.images / (time.perf_counter() - self._since)}
 
@@ -151,5 +203,6 @@ def _check_finite(step: int, batch: Any, metrics: dict[str, Any], workdir: Path)
     raise NotFinite(
         f"the loss of step {step} is {loss}; its batch is saved as {path}. "
         "Lower the learning rate or clip gradients (config.optimiser.clip_norm), then resume "
-        "from the last checkpoint."
+        "from the last checkpoint; or let training go on past single bad batches with "
+        "config.train.on_nan=rollback."
     )

@@ -17,7 +17,10 @@ State = Any
 def is_done(folder: Path) -> bool:
     """Whether the stage of that folder has left a checkpoint."""
     saved = folder / "checkpoints"
-    return saved.is_dir() and any(path.name.isdigit() for path in saved.iterdir())
+    if not saved.is_dir():
+        return False
+    steps = [int(path.name) for path in saved.iterdir() if path.name.isdigit()]
+    return any(step > 0 for step in steps)  # step 0 is what a rollback may begin from
 
 
 def run(

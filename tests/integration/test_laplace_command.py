@@ -80,6 +80,7 @@ def test_stopped_and_resumed_run_is_bit_identical(trained, faces, tmp_path):
                 return next(batches)
 
             get_state, set_state = batches.get_state, batches.set_state
+            counts = batches.counts
 
         return Until()
 

@@ -27,6 +27,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.channels = 1  # grey, or 3
     config.data.data_dir = ""  # "" = TFDS's default
     config.data.cache = True  # keep decoded scenes in memory; images of digits always are
+    config.data.max_corrupt = 0  # unreadable scenes to leave out before training stops
 
     config.source = domain("synthetic_digits")
     config.source.options.config = "light"  # "default" also has dark digits: harder
@@ -126,6 +127,8 @@ def schedule(*, steps: int, batch_size: int, every: int) -> ml_collections.Confi
             # For large batches and networks, see docs/scaling.md.
             micro_batches=1,  # parts that a batch is worked through in
             shard_parameters_above=0,  # elements of an array; 0: every device holds all
+            on_nan="stop",  # or "rollback": on from the last checkpoint with later data
+            max_rollbacks=3,
         )
     )
 

@@ -124,6 +124,8 @@ def schedule(*, steps: int, batch_size: int, every: int) -> ml_collections.Confi
             # For large batches and networks, see docs/scaling.md.
             micro_batches=1,  # parts that a batch is worked through in
             shard_parameters_above=0,  # elements of an array; 0: every device holds all
+            on_nan="stop",  # or "rollback": on from the last checkpoint with later data
+            max_rollbacks=3,
         )
     )
 

@@ -30,6 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.label_seed = 0
     config.data.cache = True  # keep decoded images in memory
     config.data.workers = 0  # processes that read and augment; 0 = threads
+    config.data.max_corrupt = 0  # unreadable records to leave out before training stops
     config.data.crop_size = 80  # pixels
     config.data.margin = 1.3  # side of the crop / longer side of the face box
 
@@ -99,6 +100,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # For large batches and networks, see docs/scaling.md.
     config.train.micro_batches = 1  # parts that a batch is worked through in
     config.train.shard_parameters_above = 0  # elements of an array; 0 = every device holds all
+    config.train.on_nan = "stop"  # or "rollback": on from the last checkpoint with later data
+    config.train.max_rollbacks = 3
 
     config.evaluate = ml_collections.ConfigDict()
     config.evaluate.batch_size = 32

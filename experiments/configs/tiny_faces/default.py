@@ -28,6 +28,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.data_dir = ""  # "" = TFDS's default
     config.data.options = ml_collections.ConfigDict()  # of the data set's builder
     config.data.cache = True  # keep decoded scenes in memory
+    config.data.max_corrupt = 0  # unreadable scenes to leave out before training stops
 
     config.test = ml_collections.ConfigDict()
     config.test.name = ""  # a data set to test on, "" = that of config.data
@@ -90,6 +91,8 @@ def detector() -> ml_collections.ConfigDict:
     # For large batches and networks, see docs/scaling.md.
     section.train.micro_batches = 1  # parts that a batch is worked through in
     section.train.shard_parameters_above = 0  # elements of an array; 0 = every device holds all
+    section.train.on_nan = "stop"  # or "rollback": on from the last checkpoint with later data
+    section.train.max_rollbacks = 3
     section.optimiser = optimiser(learning_rate=2e-3)
     section.inference = ml_collections.ConfigDict()
     section.inference.tile = 384  # pixels: pictures are seen in tiles of this side
