@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgen.data import augment as augmentation
+from jaxgen.data import global_order
 
 # Share of the crops that are placed so that some face is in them.
 _AIMED = 0.75
@@ -130,7 +131,7 @@ def training_batches(
         crop: (least, most) side of the cropped square, as a share of the picture's shorter side.
         least_height: faces lower than this in the crop are ignored, in pixels.
         settings: `augment.Settings`; flip and appearance are used.
-        process_index: which of `process_count` shares of the scenes this process reads.
+        process_index: whose rows of every batch of the run to read, see `global_order`.
         process_count: number of processes.
         num_threads: threads that read ahead; 0 reads when asked.
 
@@ -163,16 +164,10 @@ def training_batches(
             settings=settings,
         )
 
-    share = grain.MapDataset.range(process_index, len(scenes), process_count)
-    # Processes that draw alike would crop alike, row by row.
-    own_seed = np.random.SeedSequence([seed, process_index]).generate_state(1)[0]
-    batches = (
-        share.seed(int(own_seed))
-        .shuffle()
-        .repeat()
-        .random_map(load)
-        .batch(batch_size, drop_remainder=True)
-    )
+    examples = grain.MapDataset.range(len(scenes)).seed(global_order.seed_of_run(seed))
+    examples = examples.shuffle().repeat().random_map(load)
+    examples = global_order.of_process(examples, batch_size, process_index, process_count)
+    batches = examples.batch(batch_size, drop_remainder=True)
     # Elements are whole batches: a few ready ahead hide a slow one without much memory.
     ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 if num_threads else 0)
     return iter(batches.to_iter_dataset(ahead))

@@ -144,7 +144,7 @@ def training_batches(
         batch_size: rows of THIS process, even.
         unpaired: largest share of unpaired crops among the faces, and among the backgrounds.
         seed: of the order.
-        process_index: which share of the crops this process reads.
+        process_index: whose rows of every batch of the run to read.
         process_count: number of processes.
 
     Raises:

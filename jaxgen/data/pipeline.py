@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from jaxgen.data import augment as augmentation
-from jaxgen.data import crop
+from jaxgen.data import crop, global_order
 
 
 def labelled_example(example, rng, *, size, margin, settings, flip_order) -> dict:
@@ -85,7 +85,7 @@ def labelled_batches(
         seed: of the order and of the augmentation; resuming needs the same.
         augment: `augment.Settings`.
         flip_order: [K] from `flip_pairs.for_points`; needed where `augment.flip` > 0.
-        process_index: which of `process_count` shares of the source this process reads.
+        process_index: whose rows of every batch of the run to read, see `global_order`.
         process_count: number of processes.
         num_threads: threads that read ahead; 0 reads when asked.
         num_workers: processes that read and augment; each keeps its own cache. On few cores
@@ -105,8 +105,9 @@ def labelled_batches(
             example, rng, size=size, margin=margin, settings=augment, flip_order=flip_order
         )
 
-    share = _share(source, batch_size, seed, process_index, process_count)
-    return _endless(share, prepare, batch_size, num_threads, num_workers)
+    shuffled = _shuffled(source, batch_size, seed, process_count)
+    process = dict(process_index=process_index, process_count=process_count)
+    return _endless(shuffled, prepare, batch_size, num_threads, num_workers, **process)
 
 
 def unlabelled_batches(
@@ -130,8 +131,9 @@ def unlabelled_batches(
     def prepare(example, rng):
         return unlabelled_example(example, rng, size=size, margin=margin, settings=augment)
 
-    share = _share(source, batch_size, seed, process_index, process_count)
-    return _endless(share, prepare, batch_size, num_threads, num_workers)
+    shuffled = _shuffled(source, batch_size, seed, process_count)
+    process = dict(process_index=process_index, process_count=process_count)
+    return _endless(shuffled, prepare, batch_size, num_threads, num_workers, **process)
 
 
 def evaluation_batches(
@@ -176,7 +178,7 @@ class _Batches:
         return iter(self._dataset)
 
 
-def _share(source, batch_size, seed, process_index, process_count):
+def _shuffled(source, batch_size, seed, process_count):
     import grain
 
     if len(source) < process_count:
@@ -185,21 +187,18 @@ def _share(source, batch_size, seed, process_index, process_count):
         raise ValueError(
             f"the batch of a process holds {batch_size} examples; it needs one or more"
         )
-    share = grain.MapDataset.source(source)[process_index::process_count]
-    # Processes that draw alike would turn and colour their faces alike, row by row.
-    own_seed = np.random.SeedSequence([seed, process_index]).generate_state(1)[0]
-    return share.seed(int(own_seed))
+    return grain.MapDataset.source(source).seed(global_order.seed_of_run(seed)).shuffle()
 
 
-def _endless(share, prepare, batch_size, num_threads, num_workers):
+def _endless(
+    shuffled, prepare, batch_size, num_threads, num_workers, *, process_index, process_count
+):
     import grain
 
-    dataset = (
-        share.shuffle()
-        .repeat()
-        .random_map(lambda example, rng: _named(prepare, example, rng))
-        .batch(batch_size, drop_remainder=True)
-        .to_iter_dataset(_read_options(num_threads))
+    examples = shuffled.repeat().random_map(lambda example, rng: _named(prepare, example, rng))
+    examples = global_order.of_process(examples, batch_size, process_index, process_count)
+    dataset = examples.batch(batch_size, drop_remainder=True).to_iter_dataset(
+        _read_options(num_threads)
     )
     if num_workers:
         # Grain's workers read absl flags; outside of absl's app.run nobody has parsed them.

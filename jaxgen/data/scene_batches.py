@@ -14,6 +14,7 @@ exactly the next batch. Whole images are evaluated by `jaxgen.data.tiles`.
 import numpy as np
 from PIL import Image
 
+from jaxgen.data import global_order
 from jaxgen.data.builders.label_ids import IGNORE
 
 
@@ -72,7 +73,7 @@ def training_batches(
         flip: probability of mirroring left to right.
         scale: (least, most) enlargement of the stored picture.
         with_labels: False leaves the label maps unread, as for a target domain.
-        process_index: which of `process_count` shares of the scenes this process reads.
+        process_index: whose rows of every batch of the run to read, see `global_order`.
         process_count: number of processes.
         num_threads: threads that read ahead; 0 reads when asked.
 
@@ -107,16 +108,10 @@ def training_batches(
         except ValueError as error:
             raise ValueError(f"{scene['name']}: {error}") from error
 
-    share = grain.MapDataset.range(process_index, len(scenes), process_count)
-    # Processes that draw alike would crop alike, row by row.
-    own_seed = np.random.SeedSequence([seed, process_index]).generate_state(1)[0]
-    batches = (
-        share.seed(int(own_seed))
-        .shuffle()
-        .repeat()
-        .random_map(load)
-        .batch(batch_size, drop_remainder=True)
-    )
+    examples = grain.MapDataset.range(len(scenes)).seed(global_order.seed_of_run(seed))
+    examples = examples.shuffle().repeat().random_map(load)
+    examples = global_order.of_process(examples, batch_size, process_index, process_count)
+    batches = examples.batch(batch_size, drop_remainder=True)
     # Elements are whole batches: a few ready ahead hide a slow one without much memory.
     ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 if num_threads else 0)
     return iter(batches.to_iter_dataset(ahead))

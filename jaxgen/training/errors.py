@@ -11,3 +11,7 @@ class CheckpointMismatch(ValueError):
 
 class NotFinite(RuntimeError):
     """A loss became NaN or infinite; the message names the step and the saved batch."""
+
+
+class HostLost(RuntimeError):
+    """Another process of the run has ended or cannot be reached; the message says how to go on."""
