@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from jaxgen.training import hosts
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.errors import NotFinite
@@ -71,6 +72,7 @@ def train(
         initial=start,
         unit="step",
         dynamic_ncols=True,
+        disable=not hosts.is_first(),
         mininterval=0.5 if sys.stderr.isatty() else 20,
     )
     clock = _Throughput()
@@ -84,7 +86,7 @@ def train(
             if previous:
                 _check_finite(*previous, workdir)
             previous = (now, batch, metrics)
-            clock.images += count_images(batch) * jax.process_count()
+            clock.images += count_images(batch) * hosts.count()
             progress.update()
             if now == start + 1:
                 jax.block_until_ready(metrics)
@@ -145,7 +147,7 @@ def _check_finite(step: int, batch: Any, metrics: dict[str, Any], workdir: Path)
     loss = float(metrics["loss"])
     if math.isfinite(loss):
         return
-    path = workdir / f"not_finite_step_{step}.npz"
+    path = hosts.own_path(workdir / f"not_finite_step_{step}.npz")
     leaves = jax.tree_util.tree_flatten_with_path(batch)[0]
     np.savez(path, **{jax.tree_util.keystr(p, simple=True, separator="."): x for p, x in leaves})
     raise NotFinite(
