@@ -58,9 +58,11 @@ def _run_with_others(modes, config):
             logging.getLogger().setLevel(logging.WARNING)
         with hosts.naming_lost_hosts():
             _run_mode(modes, config)
-            hosts.wait_for_all("end of the run")
+            hosts.finish()
         return
-    except (ConfigError, HostLost) as error:
+    except HostLost as error:
+        _usage(str(error))
+    except ConfigError as error:
         code = _usage(str(error))
     except SystemExit as ended:
         if isinstance(ended.code, str):

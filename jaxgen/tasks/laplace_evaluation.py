@@ -93,11 +93,14 @@ def report(
         records: lines of metrics.jsonl.
 
     Returns:
-        The flat figures.
+        The flat figures; nothing on processes other than the first, which writes.
     """
     from jaxgen.tasks import landmark_report
     from jaxgen.training.report import write_report
 
+    variables = hosts.fetch(variables)
+    if not hosts.is_first():
+        return {}
     names = laplace_data.names_of(source, found.index)
     evaluation = landmark_report.Evaluation(
         pred=found.points,
@@ -109,7 +112,7 @@ def report(
         groups=names["group"],
     )
     shown = found.image[np.linspace(0, len(found.image) - 1, HEATMAP_FACES).astype(int)]
-    heat = laplace.fake_heatmaps(config, laplace.heatmaps(config, hosts.fetch(variables), shown))
+    heat = laplace.fake_heatmaps(config, laplace.heatmaps(config, variables, shown))
     numbers = landmark_report.summarise(evaluation, seed=config.seed)
     numbers["loss"] = float(found.loss.mean())
     rates = [line[_RATE] for line in records if _RATE in line]

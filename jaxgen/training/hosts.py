@@ -10,12 +10,14 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -31,8 +33,17 @@ HEARTBEAT_SECONDS = 30
 # heartbeat, not by this.
 _PATIENCE_MS = 7 * 24 * 3600 * 1000
 # How errors of JAX's runtime read when the other side is gone.
-_LOST = ("Gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "heartbeat", "barrier")
+_SIGNS_OF_LOSS = (
+    "Gloo",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "ABORTED",
+    "CANCELLED",
+    "heartbeat",
+    "barrier",
+)
 _meetings = itertools.count()  # no barrier may have the name of another
+_ending = threading.Event()  # this process has done its part
 
 
 # ------------------------------------------------------------------------------ joining
@@ -95,6 +106,54 @@ def join(
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID)."
         ) from error
     _log.info("process %d of %d on %s", index(), count(), socket.gethostname())
+    if count() > 1:
+        from orbax.checkpoint import multihost
+
+        wait = multihost.get_barrier_sync_fn()
+        threading.Thread(target=_speak_when_lost, args=(wait,), daemon=True).start()
+        _connect()
+
+
+def _connect() -> None:
+    """Lets all devices meet once, while all processes are here.
+
+    Processes on CPU connect at their first collective, and give up if one comes half a minute
+    later than another. Later, none waits for too long: one may compile or read as long as it likes.
+    """
+    from jaxgen.training import mesh
+
+    wait_for_all("start of the run")
+    multihost_utils.process_allgather(np.int32(index()))  # device by device
+    every = mesh.data_mesh()
+    ones = mesh.put_batch(every, np.ones(jax.local_device_count(), np.int32))
+    total = jax.jit(jnp.sum, out_shardings=mesh.replicated(every))(ones)
+    if int(total) != jax.device_count():
+        raise HostLost(f"{int(total)} of {jax.device_count()} devices answered")
+
+
+def _speak_when_lost(wait: Callable) -> None:
+    """Waits at a barrier that nobody else completes: it breaks when a process is lost.
+
+    JAX's runtime would end this process a moment later by itself, with a stack trace.
+    """
+    for number in itertools.count():
+        try:
+            wait(key=f"jaxgen/watch/{number}", timeout_ms=_PATIENCE_MS)
+        except jax.errors.JaxRuntimeError as error:
+            if "DEADLINE_EXCEEDED" in str(error):
+                continue
+            if not _ending.is_set():
+                print(f"error: {_lost(error)}", file=sys.stderr)
+                leave(1)
+            return
+
+
+def _lost(error: Exception) -> str:
+    return (
+        f"process {index()} of {count()} has lost another process of the run: see the logs of the "
+        "others for the cause, then start all of them again with the same --workdir; training "
+        f"goes on from its last checkpoint. (JAX: {' '.join(str(error).split())[:200]})"
+    )
 
 
 def _number(value: int | None, flag: str, variable: str) -> int | None:
@@ -270,13 +329,15 @@ def naming_lost_hosts() -> Iterator[None]:
         yield
     except jax.errors.JaxRuntimeError as error:
         text = str(error)
-        if count() == 1 or not any(sign in text for sign in _LOST):
+        if count() == 1 or not any(sign in text for sign in _SIGNS_OF_LOSS):
             raise
-        raise HostLost(
-            f"process {index()} of {count()} has lost another process of the run: see the logs of "
-            "the others for the cause, then start all of them again with the same --workdir; "
-            f"training goes on from its last checkpoint. (JAX: {text.splitlines()[0][:200]})"
-        ) from error
+        raise HostLost(_lost(error)) from error
+
+
+def finish() -> None:
+    """Waits until all processes are done; from here on none of them is missed."""
+    wait_for_all("end of the run")
+    _ending.set()
 
 
 def leave(code: int) -> NoReturn:

