@@ -12,11 +12,12 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxgen.host_memory import keep_freed
 from jaxgen.training.config import flatten
-from jaxgen.training.errors import ConfigError, NotFinite, Stopped
+from jaxgen.training.errors import ConfigError, HostLost, NotFinite, Stopped
 from jaxgen.training.workdir import CONFIG_FILE, open_workdir, saved_config
 
 CONFIGS = Path(__file__).parent / "configs"
 MODES = ("train", "evaluate", "predict", "export")
+SHARED_MODES = ("train", "evaluate")  # by several processes
 
 Mode = Callable[[ConfigDict, Path], None]
 
@@ -41,9 +42,43 @@ def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mo
     except (flags.Error, ConfigError, TypeError, ValueError, OSError) as error:
         sys.exit(_usage(str(error)))
     if flags.FLAGS.distributed:
-        import jax
+        _run_with_others(modes, config)
+    else:
+        _run_mode(modes, config)
 
-        jax.distributed.initialize()
+
+def _run_with_others(modes, config):
+    """One of several processes: it ends when all are done, or at once if anything fails."""
+    from jaxgen.training import hosts
+
+    given = flags.FLAGS
+    code = 1
+    try:
+        hosts.join(given.coordinator, given.num_processes, given.process_id)
+        if not hosts.is_first():  # the first process speaks for all, until something is wrong
+            logging.getLogger().setLevel(logging.WARNING)
+        with hosts.naming_lost_hosts():
+            _run_mode(modes, config)
+            hosts.finish()
+        return
+    except HostLost as error:
+        _usage(str(error))
+    except ConfigError as error:
+        code = _usage(str(error))
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+        code = ended.code if isinstance(ended.code, int) else 1
+        if code == 0:  # all were asked to stop, after the same step
+            hosts.finish()
+            raise
+    except BaseException:
+        traceback.print_exc()
+    hosts.leave(code)
+
+
+def _run_mode(modes, config):
+    """Opens the workdir and runs the mode; what a user can mend reads as one message."""
     mode = flags.FLAGS.mode
     workdir = open_workdir(flags.FLAGS.workdir, config, save_config=mode == "train")
     try:
@@ -54,8 +89,10 @@ def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mo
         print(f"{stopped} Go on with: {shlex.join(command)}", flush=True)
         sys.exit(stopped.exit_code)
     except (ValueError, OSError, NotFinite) as error:
-        # What a user can mend reads as one message; the place in the code is one file away.
-        details = workdir / "error.txt"
+        from jaxgen.training import hosts
+
+        # The place in the code is one file away.
+        details = hosts.own_path(workdir / "error.txt")
         details.write_text(traceback.format_exc())
         sys.exit(_usage(f"{error}\n(traceback: {details})"))
 
@@ -91,7 +128,11 @@ def open_devices(config):
 
 
 def print_results(numbers: Mapping[str, float], report: Path) -> None:
-    """Prints the figures in columns and where the report is."""
+    """Prints the figures in columns and where the report is, once for all processes."""
+    from jaxgen.training import hosts
+
+    if not hosts.is_first():
+        return
     width = max(map(len, numbers))
     for name, value in numbers.items():
         print(f"  {name:<{width}}  {value:.4g}")
@@ -107,13 +148,27 @@ def _define_flags(system: str) -> None:
     flags.DEFINE_string("workdir", f"runs/{system}", "Folder of the run: all output goes there.")
     flags.DEFINE_enum("mode", "train", MODES, "train also evaluates at its end.")
     flags.DEFINE_string("input", "", "predict: an image or a folder; a video for landmarks.")
-    flags.DEFINE_bool("distributed", False, "Join the other processes of a pod or cluster.")
+    flags.DEFINE_bool(
+        "distributed",
+        False,
+        "Join the other processes of a TPU pod or a cluster, see docs/hosts.md. What JAX cannot "
+        "detect is said by the next three flags.",
+    )
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, for all processes.")
+    flags.DEFINE_integer("num_processes", None, "Processes of the whole run.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
     if {"-h", "-help", "--help", "--helpfull"} & set(sys.argv):
         print(sys.modules["__main__"].__doc__, flags.FLAGS.get_help(), sep="\n")
         sys.exit(0)
     rest = flags.FLAGS(sys.argv)[1:]
     if rest:
         raise flags.Error(f"not a flag: {rest[0]!r}. Flags are written --name=value.")
+    given = flags.FLAGS
+    if given.distributed and given.mode not in SHARED_MODES:
+        raise flags.Error(f"--mode={given.mode} runs in one process: leave --distributed out.")
+    for name in ("coordinator", "num_processes", "process_id"):
+        if given[name].present and not given.distributed:
+            raise flags.Error(f"--{name} says who takes part in a run with --distributed: add it.")
 
 
 def _read_config() -> ConfigDict:

@@ -19,7 +19,7 @@ command_line.define_boxes()
 def train(config, workdir):
     """Trains to config.train.steps, or on from the newest checkpoint, and evaluates."""
     from jaxgen.tasks import laplace, laplace_data, laplace_evaluation
-    from jaxgen.training import loop, mesh
+    from jaxgen.training import hosts, loop, mesh
     from jaxgen.training.checkpoint import Checkpoints
     from jaxgen.training.workdir import enable_compilation_cache
 
@@ -47,6 +47,7 @@ def train(config, workdir):
         settings=config.train,
     )
     checkpoints.close()
+    hosts.wait_for_all("end of training")
     evaluate(config, workdir)
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from jaxgen.data import global_order
+
 _MANY = 2**48  # batches: more than any training asks for
 
 
@@ -32,10 +34,12 @@ def batches(
         arrays: equally long arrays, [N, ...] each.
         batch_size: rows per batch of THIS process.
         seed: of the order; resuming needs the same.
-        process_index: which of `process_count` shares of the rows this process reads.
+        process_index: whose rows of every batch of the run to read, see `global_order`.
         process_count: number of processes.
-        change: (np.random.Generator, batch) -> batch, such as random crops. The generator depends
-            on the seed and the batch's number alone, so that resuming repeats its draws.
+        change: (np.random.Generator, batch of all processes, slice of own rows) -> batch of the
+            own rows, such as random crops. The generator depends on the seed and the batch's
+            number alone: it must draw for all rows, so that no process changes another's draws
+            and resuming repeats them.
 
     Returns:
         A Grain iterator, see the module docstring.
@@ -52,9 +56,8 @@ def batches(
         raise ValueError(
             f"the batch of a process holds {batch_size} examples; it needs one or more"
         )
-    rows = np.arange(process_index, count, process_count)
-    # Processes that draw alike would walk through their shares in the same order.
-    source = _ShuffledBatches(arrays, rows, batch_size, (seed, process_index), change)
+    process = (process_index, process_count)
+    source = _ShuffledBatches(arrays, count, batch_size, seed, process, change)
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
@@ -77,9 +80,9 @@ def evaluation_batches(
 class _ShuffledBatches:
     """Random access to endless shuffled batches; batch i depends on i and the seed alone."""
 
-    def __init__(self, arrays, rows, batch_size, seed, change):
-        self._arrays, self._rows = dict(arrays), rows
-        self._batch_size, self._seed, self._change = batch_size, seed, change
+    def __init__(self, arrays, count, batch_size, seed, process, change):
+        self._arrays, self._count, self._process = dict(arrays), count, process
+        self._batch_size, self._seed, self._change = batch_size, (seed, 0), change
         # Neighbouring batches share a pass; two are in use where one ends within a batch.
         self._order = functools.lru_cache(maxsize=2)(self._draw_order)
 
@@ -87,20 +90,22 @@ class _ShuffledBatches:
         return _MANY
 
     def __getitem__(self, number):
-        start, count = int(number) * self._batch_size, len(self._rows)
-        places = np.arange(start, start + self._batch_size)
-        passes, places = np.divmod(places, count)
-        rows = np.concatenate(
-            [self._order(turn)[places[passes == turn]] for turn in np.unique(passes)]
-        )
-        batch = {key: value[rows] for key, value in self._arrays.items()}
+        number, (process_index, process_count) = int(number), self._process
         if self._change is None:
-            return batch
+            own = global_order.rows(number, self._batch_size, process_index, process_count)
+            return self._gather(own)
+        whole = self._gather(global_order.rows(number, self._batch_size * process_count, 0, 1))
+        own = global_order.rows(0, self._batch_size, process_index, process_count)
         # One number more than for the order: the two never draw alike.
-        return self._change(np.random.default_rng([*self._seed, int(number), 1]), batch)
+        return self._change(np.random.default_rng([*self._seed, number, 1]), whole, own)
+
+    def _gather(self, places):
+        turns, places = np.divmod(np.arange(places.start, places.stop), self._count)
+        rows = np.concatenate([self._order(t)[places[turns == t]] for t in np.unique(turns)])
+        return {key: value[rows] for key, value in self._arrays.items()}
 
     def _draw_order(self, turn):
-        return np.random.default_rng([*self._seed, int(turn)]).permutation(self._rows)
+        return np.random.default_rng([*self._seed, int(turn)]).permutation(self._count)
 
 
 class _OrderedBatches:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgen.data import augment as augmentation
-from jaxgen.data import corrupt
+from jaxgen.data import corrupt, global_order
 
 # Share of the crops that are placed so that some face is in them.
 _AIMED = 0.75
@@ -132,7 +132,7 @@ def training_batches(
         crop: (least, most) side of the cropped square, as a share of the picture's shorter side.
         least_height: faces lower than this in the crop are ignored, in pixels.
         settings: `augment.Settings`; flip and appearance are used.
-        process_index: which of `process_count` shares of the scenes this process reads.
+        process_index: whose rows of every batch of the run to read, see `global_order`.
         process_count: number of processes.
         num_threads: threads that read ahead; 0 reads when asked.
         max_corrupt: scenes that may be unreadable, see `corrupt`.
@@ -167,16 +167,10 @@ def training_batches(
         )
 
     reader = corrupt.Reader(load, len(scenes), max_corrupt)
-    share = grain.MapDataset.range(process_index, len(scenes), process_count)
-    # Processes that draw alike would crop alike, row by row.
-    own_seed = np.random.SeedSequence([seed, process_index]).generate_state(1)[0]
-    batches = (
-        share.seed(int(own_seed))
-        .shuffle()
-        .repeat()
-        .random_map(reader)
-        .batch(batch_size, drop_remainder=True)
-    )
+    examples = grain.MapDataset.range(len(scenes)).seed(global_order.seed_of_run(seed))
+    examples = examples.shuffle().repeat().random_map(reader)
+    examples = global_order.of_process(examples, batch_size, process_index, process_count)
+    batches = examples.batch(batch_size, drop_remainder=True)
     # Elements are whole batches: a few ready ahead hide a slow one without much memory.
     ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 if num_threads else 0)
     return corrupt.CountedBatches(iter(batches.to_iter_dataset(ahead)), reader)

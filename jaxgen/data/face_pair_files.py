@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxgen.data import array_batches, face_pairs, hashing
+from jaxgen.training import hosts
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
@@ -37,6 +38,8 @@ def write_split(
 ) -> None:
     """Cuts the crops of a split, unless the folder holds them already.
 
+    Several processes share the scenes; the first one joins what they have cut.
+
     Args:
         folder: of the split.
         scenes: by position {"image" uint8 [H, W, 3], "boxes" [T, 4], "ignored" bool [T], "name"}.
@@ -54,26 +57,33 @@ def write_split(
         raise ConfigError(f"no picture to cut crops from for {folder}")
     facts = {"settings": settings.to_dict(), "seed": seed, "scenes": len(scenes), **made_with}
     facts = json.loads(json.dumps(facts))
-    if _read_json(folder / "complete.json") == facts:
+    if hosts.agree(_read_json(folder / "complete.json") == facts):
         return
     parts = folder / "parts"
-    if _read_json(parts / "made_with.json") != facts:
+    if hosts.is_first() and _read_json(parts / "made_with.json") != facts:
         shutil.rmtree(folder, ignore_errors=True)
         parts.mkdir(parents=True)
         write_atomically(parts / "made_with.json", json.dumps(facts).encode())
-    files = []
+    hosts.wait_for_all("cutting crops")
     starts = range(0, len(scenes), _SCENES_PER_PART)
-    with tqdm(total=len(scenes), unit="image", desc=f"crops, {folder.name}") as progress:
-        for start in starts:
+    files = [parts / f"{start:06d}.npz" for start in starts]
+    own = slice(hosts.index(), None, hosts.count())
+    with tqdm(
+        total=len(starts[own]) * _SCENES_PER_PART,
+        unit="image",
+        desc=f"crops, {folder.name}",
+        disable=not hosts.is_first(),
+    ) as progress:
+        for start, file in zip(starts[own], files[own], strict=True):
             positions = range(start, min(start + _SCENES_PER_PART, len(scenes)))
-            files.append(parts / f"{start:06d}.npz")
-            if not files[-1].exists():
+            if not file.exists():
                 cuts = [cut_scene(scenes[i], proposals, settings, seed=seed) for i in positions]
                 buffer = io.BytesIO()
                 joined = {name: np.concatenate([c[name] for c in cuts]) for name in NAMES}
                 np.savez(buffer, **joined)
-                write_atomically(files[-1], buffer.getvalue())
-            progress.update(len(positions))
+                write_atomically(file, buffer.getvalue())
+            progress.update(_SCENES_PER_PART)
+    hosts.wait_for_all("crops are cut")
     is_face = np.concatenate([_read(file, "is_face") for file in files])
     if is_face.all() or not is_face.any():
         raise ConfigError(
@@ -81,9 +91,12 @@ def write_split(
             "backgrounds are needed. Lower config.crops.least_height or least_real, or use more "
             "pictures (config.data.validation_fraction for the held-out ones)."
         )
-    _join(files, folder)
-    write_atomically(folder / "complete.json", json.dumps(facts).encode())
-    shutil.rmtree(parts)
+    hosts.wait_for_all("crops are counted")
+    if hosts.is_first():
+        _join(files, folder)
+        write_atomically(folder / "complete.json", json.dumps(facts).encode())
+        shutil.rmtree(parts)
+    hosts.wait_for_all("crops are joined")
     _log.info("%s: %d crops, %d of them faces", folder, len(is_face), is_face.sum())
 
 
@@ -144,7 +157,7 @@ def training_batches(
         batch_size: rows of THIS process, even.
         unpaired: largest share of unpaired crops among the faces, and among the backgrounds.
         seed: of the order.
-        process_index: which share of the crops this process reads.
+        process_index: whose rows of every batch of the run to read.
         process_count: number of processes.
 
     Raises:

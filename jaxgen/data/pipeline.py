@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from jaxgen.data import augment as augmentation
-from jaxgen.data import corrupt, crop
+from jaxgen.data import corrupt, crop, global_order
 
 
 def labelled_example(example, rng, *, size, margin, settings, flip_order) -> dict:
@@ -86,7 +86,7 @@ def labelled_batches(
         seed: of the order and of the augmentation; resuming needs the same.
         augment: `augment.Settings`.
         flip_order: [K] from `flip_pairs.for_points`; needed where `augment.flip` > 0.
-        process_index: which of `process_count` shares of the source this process reads.
+        process_index: whose rows of every batch of the run to read, see `global_order`.
         process_count: number of processes.
         num_threads: threads that read ahead; 0 reads when asked.
         num_workers: processes that read and augment; each keeps its own cache. On few cores
@@ -108,9 +108,10 @@ def labelled_batches(
             example, rng, size=size, margin=margin, settings=augment, flip_order=flip_order
         )
 
-    share = _share(range(len(source)), batch_size, seed, process_index, process_count)
     reader = corrupt.Reader(_named(prepare, source), len(source), max_corrupt)
-    return _endless(share, reader, batch_size, num_threads, num_workers)
+    shuffled = _shuffled(len(source), batch_size, seed, process_count)
+    process = dict(process_index=process_index, process_count=process_count)
+    return _endless(shuffled, reader, batch_size, num_threads, num_workers, **process)
 
 
 def unlabelled_batches(
@@ -135,9 +136,10 @@ def unlabelled_batches(
     def prepare(example, rng):
         return unlabelled_example(example, rng, size=size, margin=margin, settings=augment)
 
-    share = _share(range(len(source)), batch_size, seed, process_index, process_count)
     reader = corrupt.Reader(_named(prepare, source), len(source), max_corrupt)
-    return _endless(share, reader, batch_size, num_threads, num_workers)
+    shuffled = _shuffled(len(source), batch_size, seed, process_count)
+    process = dict(process_index=process_index, process_count=process_count)
+    return _endless(shuffled, reader, batch_size, num_threads, num_workers, **process)
 
 
 def evaluation_batches(
@@ -183,30 +185,27 @@ class _Batches:
         return iter(self._dataset)
 
 
-def _share(source, batch_size, seed, process_index, process_count):
+def _shuffled(count, batch_size, seed, process_count):
     import grain
 
-    if len(source) < process_count:
-        raise ValueError(f"{len(source)} examples cannot feed {process_count} processes")
+    if count < process_count:
+        raise ValueError(f"{count} examples cannot feed {process_count} processes")
     if batch_size < 1:
         raise ValueError(
             f"the batch of a process holds {batch_size} examples; it needs one or more"
         )
-    share = grain.MapDataset.source(source)[process_index::process_count]
-    # Processes that draw alike would turn and colour their faces alike, row by row.
-    own_seed = np.random.SeedSequence([seed, process_index]).generate_state(1)[0]
-    return share.seed(int(own_seed))
+    return grain.MapDataset.range(count).seed(global_order.seed_of_run(seed)).shuffle()
 
 
-def _endless(share, reader, batch_size, num_threads, num_workers):
+def _endless(
+    shuffled, reader, batch_size, num_threads, num_workers, *, process_index, process_count
+):
     import grain
 
-    dataset = (
-        share.shuffle()
-        .repeat()
-        .random_map(reader)
-        .batch(batch_size, drop_remainder=True)
-        .to_iter_dataset(_read_options(num_threads))
+    examples = shuffled.repeat().random_map(reader)
+    examples = global_order.of_process(examples, batch_size, process_index, process_count)
+    dataset = examples.batch(batch_size, drop_remainder=True).to_iter_dataset(
+        _read_options(num_threads)
     )
     if num_workers:
         # Grain's workers read absl flags; outside of absl's app.run nobody has parsed them.

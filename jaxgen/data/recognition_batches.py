@@ -28,7 +28,7 @@ def image_batches(
         seed: of order and crops.
         flip: probability of a mirror image.
         jitter: how far crops move from the middle, as a share of the room there is, in [0, 1].
-        process_index: which of `process_count` shares of the pictures this process reads.
+        process_index: whose rows of every batch of the run to read, see `global_order`.
         process_count: number of processes.
 
     Raises:
@@ -67,8 +67,7 @@ def set_batches(
         faces: of training.
         people: sets per batch of THIS process.
         images: pictures per set.
-        size, seed, flip, jitter, process_index, process_count: as of `image_batches`; processes
-            share out the people.
+        size, seed, flip, jitter, process_index, process_count: as of `image_batches`.
 
     Raises:
         ValueError: as of `image_batches`; or a person without a picture.
@@ -144,27 +143,31 @@ class _Crops:
         if empty:
             raise ValueError(f"{empty[0]!r} has no picture: a set needs one or more")
 
-    def images(self, rng, batch):
-        """Random crops of the rows of a batch."""
-        return {**self._crop(rng, batch["row"]), "identity": self._faces.identity[batch["row"]]}
+    def images(self, rng, batch, own):
+        """Random crops of the own rows of a batch."""
+        identity = self._faces.identity[batch["row"][own]]
+        return {**self._crop(rng, batch["row"], own), "identity": identity}
 
-    def sets(self, rng, batch):
-        """Random crops of random pictures of the people of a batch."""
+    def sets(self, rng, batch, own):
+        """Random crops of random pictures of the own people of a batch."""
         people, count = batch["person"], self._images
         rows = np.empty((len(people), count), np.int64)
         mask = np.zeros((len(people), count), bool)
         for place, person in enumerate(people):
-            own = rng.permutation(self._rows[person])
-            rows[place] = np.resize(own, count)  # repeats where there are fewer
-            mask[place, : len(own)] = True
-        crops = self._crop(rng, rows.ravel())
-        shaped = {key: value.reshape(*rows.shape, *value.shape[1:]) for key, value in crops.items()}
-        return {**shaped, "identity": people.astype(np.int32), "mask": mask}
+            pictures = rng.permutation(self._rows[person])
+            rows[place] = np.resize(pictures, count)  # repeats where there are fewer
+            mask[place, : len(pictures)] = True
+        crops = self._crop(rng, rows.ravel(), slice(own.start * count, own.stop * count))
+        shape = (own.stop - own.start, count)
+        shaped = {key: value.reshape(*shape, *value.shape[1:]) for key, value in crops.items()}
+        return {**shaped, "identity": people[own].astype(np.int32), "mask": mask[own]}
 
-    def _crop(self, rng, rows):
+    def _crop(self, rng, rows, own):
+        """Draws for all rows, as every process does, and crops the own ones."""
         faces, size = self._faces, self._size
-        places = rng.integers(self._low, self._high + 1, (len(rows), 2))
-        flips = rng.random(len(rows)) < self._flip
+        places = rng.integers(self._low, self._high + 1, (len(rows), 2))[own]
+        flips = (rng.random(len(rows)) < self._flip)[own]
+        rows = rows[own]
         image = np.empty((len(rows), size, size, faces.image.shape[3]), np.uint8)
         for place, (row, (y, x), flip) in enumerate(zip(rows, places, flips, strict=True)):
             crop = faces.image[row, y : y + size, x : x + size]

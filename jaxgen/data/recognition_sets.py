@@ -23,6 +23,7 @@ from PIL import Image
 
 from jaxgen.data import face_alignment, hashing, splits
 from jaxgen.data.builders import images, registry
+from jaxgen.training import hosts
 
 UNKNOWN = -1  # pose class of a picture without a known yaw
 _SMALL, _MAPPED = 2**20, 2**30  # bytes of aligned pictures that need a file, and a mapping of it
@@ -229,10 +230,21 @@ def _aligned(part, records, convert, rows, side, channels) -> np.ndarray:
     shape = (len(rows), side, side, channels)
     size = np.prod(shape, dtype=np.int64)
     folder = Path(part.data_set.builder.data_path) / "aligned"
-    if size <= _SMALL or not _is_writable(folder):
-        array = np.empty(shape, np.uint8)
-        _fill(array, records, convert, rows)
-        return array
+    if size > _SMALL:
+        with hosts.first_alone("aligning faces"):
+            stored = _stored_aligned(part, folder, records, convert, rows, shape)
+        if stored is not None:
+            return np.load(stored, mmap_mode="r" if size > _MAPPED else None, allow_pickle=False)
+    array = np.empty(shape, np.uint8)
+    _fill(array, records, convert, rows)
+    return array
+
+
+def _stored_aligned(part, folder, records, convert, rows, shape) -> Path | None:
+    """The file of the aligned pictures, made if it is missing; None where none can be made."""
+    if not _is_writable(folder):
+        return None
+    _, side, _, channels = shape
     chosen = hashlib.sha256(rows.tobytes()).hexdigest()
     facts = json.dumps([face_alignment.VERSION, part.stored, side, channels, chosen])
     digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
@@ -243,7 +255,7 @@ def _aligned(part, records, convert, rows, side, channels) -> np.ndarray:
         _fill(array, records, convert, rows)
         array.flush()
         unfinished.replace(path)
-    return np.load(path, mmap_mode="r" if size > _MAPPED else None, allow_pickle=False)
+    return path
 
 
 def _is_writable(folder):

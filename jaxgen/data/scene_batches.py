@@ -14,7 +14,7 @@ exactly the next batch. Whole images are evaluated by `jaxgen.data.tiles`.
 import numpy as np
 from PIL import Image
 
-from jaxgen.data import corrupt
+from jaxgen.data import corrupt, global_order
 from jaxgen.data.builders.label_ids import IGNORE
 
 
@@ -74,7 +74,7 @@ def training_batches(
         flip: probability of mirroring left to right.
         scale: (least, most) enlargement of the stored picture.
         with_labels: False leaves the label maps unread, as for a target domain.
-        process_index: which of `process_count` shares of the scenes this process reads.
+        process_index: whose rows of every batch of the run to read, see `global_order`.
         process_count: number of processes.
         num_threads: threads that read ahead; 0 reads when asked.
         max_corrupt: scenes that may be unreadable, see `corrupt`.
@@ -111,16 +111,10 @@ def training_batches(
             raise ValueError(f"{scene['name']}: {error}") from error
 
     reader = corrupt.Reader(load, len(scenes), max_corrupt)
-    share = grain.MapDataset.range(process_index, len(scenes), process_count)
-    # Processes that draw alike would crop alike, row by row.
-    own_seed = np.random.SeedSequence([seed, process_index]).generate_state(1)[0]
-    batches = (
-        share.seed(int(own_seed))
-        .shuffle()
-        .repeat()
-        .random_map(reader)
-        .batch(batch_size, drop_remainder=True)
-    )
+    examples = grain.MapDataset.range(len(scenes)).seed(global_order.seed_of_run(seed))
+    examples = examples.shuffle().repeat().random_map(reader)
+    examples = global_order.of_process(examples, batch_size, process_index, process_count)
+    batches = examples.batch(batch_size, drop_remainder=True)
     # Elements are whole batches: a few ready ahead hide a slow one without much memory.
     ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 if num_threads else 0)
     return corrupt.CountedBatches(iter(batches.to_iter_dataset(ahead)), reader)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from jaxgen.training import hosts
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
@@ -187,19 +188,28 @@ def write_translated(
         step: of the generators. A folder that holds this step's images is left alone.
     """
     marker = folder / "complete.json"
-    if marker.exists() and json.loads(marker.read_text()) == {"step": step}:
+    done = marker.exists() and json.loads(marker.read_text()) == {"step": step}
+    if hosts.agree(done):
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    marker.unlink(missing_ok=True)
+    # All processes translate together; the first one writes.
+    if hosts.is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.unlink(missing_ok=True)
     for split in TRANSLATED_SPLITS:
         opened = domains.open("source", split)
         if hasattr(opened, "image"):  # in memory
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, image=translate(opened.image))
-            write_atomically(folder / f"{split}.npz", buffer.getvalue())
+            images = translate(opened.image)
+            if hosts.is_first():
+                buffer = io.BytesIO()
+                np.savez_compressed(buffer, image=images)
+                write_atomically(folder / f"{split}.npz", buffer.getvalue())
             continue
-        (folder / split).mkdir(exist_ok=True)
+        if hosts.is_first():
+            (folder / split).mkdir(exist_ok=True)
         for position in range(len(opened)):
             image = translate(opened[position]["image"][None])[0]
-            Image.fromarray(image).save(folder / split / f"{position:06d}.png")
-    write_atomically(marker, json.dumps({"step": step}).encode())
+            if hosts.is_first():
+                Image.fromarray(image).save(folder / split / f"{position:06d}.png")
+    if hosts.is_first():
+        write_atomically(marker, json.dumps({"step": step}).encode())
+    hosts.wait_for_all("the source is translated")

@@ -10,6 +10,8 @@ from jax.sharding import Mesh
 
 from jaxgen.metrics import adaptation, segmentation
 from jaxgen.tasks import cycada, cycada_data, cycada_translation
+from jaxgen.training import hosts
+from jaxgen.training.mesh import data_mesh, replicated
 from jaxgen.training.whole_sets import compile_over_sets
 
 TILE_OVERLAP = 0.25  # of a tile's side, for whole scenes
@@ -24,12 +26,18 @@ class Evaluation(NamedTuple):
 
 
 def compile_evaluate(config, mesh: Mesh) -> Callable[[Any, Any], Evaluation]:
-    """Compiles once: (variables, set) -> Evaluation, alike on every process."""
-    predict = compile_predict(config, mesh)
+    """Compiles once: (variables, set) -> Evaluation, alike on every process.
+
+    Processes share the images of a set in memory batch by batch, and scenes one by one.
+    """
+    scenes = cycada_data.is_segmentation(config)
+    own = data_mesh(jax.local_devices())
+    predict = compile_predict(config, own if scenes else mesh)
 
     def evaluate(variables, opened) -> Evaluation:
         count = config.model.num_classes
-        if cycada_data.is_segmentation(config):
+        if scenes:
+            variables = jax.device_put(hosts.fetch(variables), replicated(own))
             return _evaluate_scenes(config, partial(predict, variables), opened)
         probabilities = predict(variables, opened.image)
         found = probabilities.argmax(-1)
@@ -123,11 +131,12 @@ def label_free_numbers(probabilities: np.ndarray, *, most: int = 2000) -> dict[s
 
 def _evaluate_scenes(config, predict, scenes) -> Evaluation:
     count = config.model.num_classes
-    confusion, kept = np.zeros((count, count), np.int64), []
-    for position in range(len(scenes)):
+    confusion, kept, positions = np.zeros((count, count), np.int64), {}, range(len(scenes))
+    for position in positions[hosts.index() :: hosts.count()]:
         scene = scenes[position]
         merged = predict_scene(config, predict, scene["image"])
         confusion += segmentation.confusion(merged.argmax(-1), scene["label"], count)
         flat = merged.reshape(-1, count)
-        kept.append(flat[np.linspace(0, len(flat) - 1, PIXELS_PER_SCENE).astype(int)])
-    return Evaluation(confusion, np.concatenate(kept))
+        kept[position] = flat[np.linspace(0, len(flat) - 1, PIXELS_PER_SCENE).astype(int)]
+    confusion = hosts.gather_rows(confusion[None]).sum(0, dtype=np.int64)
+    return Evaluation(confusion, np.concatenate(hosts.gather_lists(kept, width=count)))

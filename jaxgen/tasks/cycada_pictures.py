@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgen.tasks import cycada_data
+from jaxgen.training import hosts
 
 EXAMPLES = 10
 _GAP = 2  # white pixels between images
@@ -48,9 +49,11 @@ def grid(
 
 
 def save_grid(folder: Path, step: int, translate: Callable, examples: dict) -> None:
-    """Writes FOLDER/step_000123.png, enlarged if it is small."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes FOLDER/step_000123.png, enlarged if it is small. All processes translate."""
     picture = grid(translate, examples)
+    if not hosts.is_first():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     factor = max(1, 900 // image.width)
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

@@ -28,7 +28,7 @@ from jaxgen.tasks import (
     cycada_translation,
 )
 from jaxgen.tasks.cycada_schema import STAGES, needs, stages_of
-from jaxgen.training import checkpoint, mesh, stages
+from jaxgen.training import checkpoint, hosts, mesh, stages
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.state import run_key
 
@@ -170,7 +170,8 @@ def _train_translation(config, workdir, devices, domains):
     folder = workdir / "translation"
     judge = None
     if needs(config, "translation"):
-        judge = task_variables(config, workdir, devices, "source")
+        # A compiled function closes over it: global arrays of several processes it could not.
+        judge = hosts.fetch(task_variables(config, workdir, devices, "source"))
     translate = cycada_evaluation.compile_translate(config, devices)
     show = cycada_pictures.example_images(config, source, target)
 
@@ -217,7 +218,8 @@ def _train_alignment(config, workdir, devices, domains, stage):
     held_out = domains.open("target", "validation")
     evaluate = cycada_evaluation.compile_evaluate(config, devices)
     name = cycada_evaluation.headline(config)
-    variables = task_variables(config, workdir, devices, start)
+    # A compiled function closes over them: global arrays of several processes it could not.
+    variables = hosts.fetch(task_variables(config, workdir, devices, start))
 
     def validate(state):
         found = evaluate(state.network.ema, held_out)

@@ -27,7 +27,7 @@ from jaxgen.tasks import (
     dr_gan_warm_start,
 )
 from jaxgen.tasks.dr_gan_schema import SECTIONS, STAGES, stages_of
-from jaxgen.training import checkpoint, mesh, stages
+from jaxgen.training import checkpoint, hosts, mesh, stages
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
 from jaxgen.training.state import run_key
@@ -47,7 +47,8 @@ def run_stages(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> 
     check_order(config, workdir)
     # What later modes need to know of the training set without opening it.
     people = len(sets.open("train").people)
-    write_atomically(workdir / PEOPLE_FILE, json.dumps({"people": people}).encode())
+    if hosts.is_first():
+        write_atomically(workdir / PEOPLE_FILE, json.dumps({"people": people}).encode())
     for stage in stages_of(config):
         _log.info("stage %s", stage)
         _train(config, workdir, devices, sets, stage)

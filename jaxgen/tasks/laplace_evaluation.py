@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxgen.metrics import landmarks
 from jaxgen.metrics.normalizers import NORMALIZERS
 from jaxgen.tasks import laplace, laplace_data
+from jaxgen.training import hosts
 from jaxgen.training.logging import counted
 from jaxgen.training.mesh import compile_evaluation, local_rows, put_batch
 
@@ -56,7 +56,7 @@ def compile_evaluate(config, mesh: Mesh) -> Callable[[Any, Any], Evaluation]:
             )
             parts.append(jax.tree.map(lambda rows, valid=batch["valid"]: rows[valid], part))
         joined = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
-        return _gather(joined) if jax.process_count() > 1 else joined
+        return hosts.gather_in_order(joined, joined.index)
 
     return evaluate
 
@@ -94,11 +94,14 @@ def report(
         records: lines of metrics.jsonl.
 
     Returns:
-        The flat figures.
+        The flat figures; nothing on processes other than the first, which writes.
     """
     from jaxgen.tasks import landmark_report
     from jaxgen.training.report import write_report
 
+    variables = hosts.fetch(variables)
+    if not hosts.is_first():
+        return {}
     names = laplace_data.names_of(source, found.index)
     evaluation = landmark_report.Evaluation(
         pred=found.points,
@@ -136,16 +139,3 @@ def report(
         meanings=landmark_report.meanings(numbers),
     )
     return numbers
-
-
-def _gather(part: Evaluation) -> Evaluation:
-    """All processes' rows; shares differ by a face at most, so rows are padded, then dropped."""
-    count = len(part.index)
-    most = int(multihost_utils.process_allgather(np.array(count)).max())
-    padded = jax.tree.map(lambda x: np.concatenate([x, x[:1].repeat(most - count, 0)]), part)
-    everyone, real = multihost_utils.process_allgather(
-        (padded, np.arange(most) < count), tiled=True
-    )
-    rows = np.flatnonzero(real)
-    rows = rows[np.argsort(everyone.index[rows], kind="stable")]
-    return jax.tree.map(lambda x: np.asarray(x)[rows], everyone)

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from jaxgen.metrics import detection
 from jaxgen.tasks.detection_inference import Found, detect_pictures
+from jaxgen.training import hosts
 from jaxgen.training.errors import ConfigError
 
 
@@ -28,12 +27,13 @@ def detect_scenes(config, detect: Callable, scenes: Sequence[dict]) -> list[Foun
         detect: uint8 tiles -> Detections, see `detection_inference.compile_detector`.
         scenes: `face_scenes.FaceScenes`.
     """
-    share = range(jax.process_index(), len(scenes), jax.process_count())
+    share = range(hosts.index(), len(scenes), hosts.count())
     pictures = ((row, scenes[row]["image"]) for row in share)
     found = dict(detect_pictures(config, detect, pictures))
-    if jax.process_count() > 1:
-        found = _from_all(found, len(scenes), config.detector.inference.max_boxes)
-    return [found[row] for row in range(len(scenes))]
+    if hosts.count() == 1:
+        return list(found.values())
+    rows = {row: as_predictions([each])[0] for row, each in found.items()}
+    return [Found(each[:, :4], each[:, 4]) for each in hosts.gather_lists(rows, width=5)]
 
 
 def ground_truth(scenes: Any) -> GroundTruth:
@@ -102,20 +102,3 @@ def read_levels(config, names: Sequence[str]) -> dict[str, GroundTruth]:
             list(names), [each.boxes for each in chosen], [each.counted for each in chosen]
         )
     return levels
-
-
-def _from_all(found, count, max_boxes):
-    """Found of all processes, by row; shares are padded to one shape meanwhile."""
-    share = -(-count // jax.process_count())
-    rows = np.full(share, -1)
-    values = np.full((share, max_boxes, 5), np.nan, np.float32)
-    for place, (row, each) in enumerate(found.items()):
-        rows[place] = row
-        values[place, : len(each.scores)] = as_predictions([each])[0]
-    rows, values = multihost_utils.process_allgather((rows, values), tiled=True)
-    gathered = {}
-    for row, each in zip(np.asarray(rows), np.asarray(values), strict=True):
-        if row >= 0:
-            each = each[np.isfinite(each[:, 4])]
-            gathered[int(row)] = Found(each[:, :4], each[:, 4])
-    return gathered

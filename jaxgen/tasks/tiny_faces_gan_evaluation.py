@@ -20,7 +20,7 @@ from jaxgen.kernels.pixels import unscale
 from jaxgen.tasks import tiny_faces, tiny_faces_figures
 from jaxgen.tasks import tiny_faces_players as players
 from jaxgen.tasks.tiny_faces_players import Variables
-from jaxgen.training.mesh import gathered
+from jaxgen.training import hosts
 
 HEIGHTS = (0, 8, 16, 32, np.inf)  # bounds of the sizes
 _VALIDATED = 384  # crops that are looked at while training
@@ -30,20 +30,23 @@ _SHOWN = 4  # strips that are drawn while training
 def compile_evaluate(config) -> Callable[[Variables, Mapping], dict[str, np.ndarray]]:
     """Compiles once for each kind of variables: (variables, crops) -> arrays of `eval_step`.
 
-    Every process measures all crops.
+    Each process measures its share on a device of its own; all of them get all results.
     """
     compiled = jax.jit(partial(tiny_faces.eval_step, config))
     size = config.gan.fusion.batch_size
 
     def evaluate(variables, crops):
-        variables = local_copy(variables)
+        variables = hosts.fetch(variables)
         arrays = {name: crops[name] for name in ("low", "image")}
+        batches = array_batches.evaluation_batches(
+            arrays, batch_size=size, process_index=hosts.index(), process_count=hosts.count()
+        )
         parts = []
-        for batch in array_batches.evaluation_batches(arrays, batch_size=size):
-            valid = batch["valid"]
+        for batch in batches:
             found = compiled(variables, {name: batch[name] for name in arrays})
-            parts.append({name: np.asarray(value)[valid] for name, value in found.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            found = {name: np.asarray(value) for name, value in found.items()}
+            parts.append(jax.tree.map(lambda x, v=batch["valid"]: x[v], (found, batch["index"])))
+        return hosts.gather_in_order(*jax.tree.map(lambda *each: np.concatenate(each), *parts))
 
     return evaluate
 
@@ -59,7 +62,7 @@ def compile_enlarge(config) -> Callable[[Variables, np.ndarray], list[np.ndarray
         images = players.super_resolve(config, variables, low)
         return [unscale(image) for image in (images.coarse, images.final)]
 
-    return lambda variables, low: jax.device_get(enlarge(local_copy(variables), low))
+    return lambda variables, low: jax.device_get(enlarge(hosts.fetch(variables), low))
 
 
 def compile_validation(config, devices: Mesh, crops: Mapping) -> Callable[..., dict[str, float]]:
@@ -140,14 +143,8 @@ def save_strips(folder: Path, step: int, enlarge, variables, crops, rows) -> Non
     coarse, final = enlarge(variables, low)
     bicubic, _ = enlarge(Variables(None, None), low)
     truth = np.asarray(crops["image"][rows])
+    if not hosts.is_first():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     picture = tiny_faces_figures.plain_strips(low, bicubic, coarse, final, truth)
     Image.fromarray(picture).save(folder / f"step_{step:06d}.png")
-
-
-def local_copy(tree):
-    """Variables that every device holds, or its share of them, as NumPy arrays of this process."""
-    return jax.tree.map(
-        lambda leaf: np.asarray(leaf.addressable_data(0)) if isinstance(leaf, jax.Array) else leaf,
-        gathered(tree),
-    )

@@ -22,7 +22,7 @@ from jaxgen.data import face_pair_files, face_pairs
 from jaxgen.tasks import tiny_faces, tiny_faces_gan_evaluation, tiny_faces_warm_start
 from jaxgen.tasks import tiny_faces_players as players
 from jaxgen.tasks.tiny_faces_players import Variables
-from jaxgen.training import checkpoint, mesh, stages
+from jaxgen.training import checkpoint, hosts, mesh, stages
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.state import run_key
 
@@ -134,8 +134,9 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
         ConfigError: a warm start is missing.
     """
     start = Variables(
-        restore(config, workdir, devices, "generator")[0].generator.ema,
-        restore(config, workdir, devices, "discriminator")[0].discriminator.ema,
+        # A compiled function closes over them: global arrays of several processes it could not.
+        hosts.fetch(restore(config, workdir, devices, "generator")[0].generator.ema),
+        hosts.fetch(restore(config, workdir, devices, "discriminator")[0].discriminator.ema),
     )
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)

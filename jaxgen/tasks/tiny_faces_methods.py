@@ -18,9 +18,9 @@ from jax.sharding import Mesh
 from jaxgen.tasks import tiny_faces_gan_stages, tiny_faces_rescoring
 from jaxgen.tasks import tiny_faces_players as players
 from jaxgen.tasks.detection_inference import Found
-from jaxgen.tasks.tiny_faces_gan_evaluation import local_copy
 from jaxgen.tasks.tiny_faces_players import Variables
 from jaxgen.tasks.tiny_faces_rescoring import SecondOpinion
+from jaxgen.training import hosts
 
 # (image uint8 [H, W, 3], Found, keep_images=False) -> SecondOpinion
 LookAgain = Callable[..., SecondOpinion]
@@ -37,7 +37,7 @@ def second_opinions(config, workdir: Path, devices: Mesh) -> dict[str, LookAgain
         variables["full"] = players.averaged(state)
     rescore = tiny_faces_rescoring.compile_rescore(config)
     return {
-        method: partial(_look_again, config, partial(rescore, local_copy(each)))
+        method: partial(_look_again, config, partial(rescore, hosts.fetch(each)))
         for method, each in variables.items()
     }
 
@@ -45,12 +45,15 @@ def second_opinions(config, workdir: Path, devices: Mesh) -> dict[str, LookAgain
 def rescored(
     look_again: LookAgain, scenes: Sequence[dict], found: Sequence[Found]
 ) -> list[np.ndarray]:
-    """Predictions [N, 5] of every scene after a second look; each scene is read once."""
-    predictions = []
-    for row, each in enumerate(found):
-        opinion = look_again(scenes[row]["image"], each)
-        predictions.append(np.concatenate([opinion.boxes, opinion.scores[:, None]], 1))
-    return predictions
+    """Predictions [N, 5] of every scene after a second look, alike on every process.
+
+    Each scene is read once, by one of the processes.
+    """
+    predictions = {}
+    for row in range(hosts.index(), len(found), hosts.count()):
+        opinion = look_again(scenes[row]["image"], found[row])
+        predictions[row] = np.concatenate([opinion.boxes, opinion.scores[:, None]], 1)
+    return hosts.gather_lists(predictions, width=5)
 
 
 def _look_again(config, rescore, image, found: Found, *, keep_images=False) -> SecondOpinion:

@@ -27,10 +27,9 @@ from jaxgen.tasks import (
     tiny_faces_evaluation,
     tiny_faces_gan_stages,
 )
-from jaxgen.tasks.tiny_faces_gan_evaluation import local_copy
 from jaxgen.tasks.tiny_faces_gan_stages import BEST
 from jaxgen.tasks.tiny_faces_schema import NEEDS, STAGES, stages_of
-from jaxgen.training import checkpoint, mesh, stages
+from jaxgen.training import checkpoint, hosts, mesh, stages
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.state import run_key
 
@@ -96,7 +95,7 @@ def trained_detector(config, workdir: Path, devices: Mesh) -> tuple[Detect, int]
         CheckpointMismatch: it has not been trained, or is another network.
     """
     variables, step = restore_detector(config, workdir, devices)
-    return partial(detection_inference.compile_detector(config), local_copy(variables)), step
+    return partial(detection_inference.compile_detector(config), hosts.fetch(variables)), step
 
 
 # -------------------------------------------------------------------------------- stages
@@ -109,7 +108,7 @@ def _train_detector(config, workdir, devices):
     detect = detection_inference.compile_detector(config)
 
     def validate(state):
-        variables = local_copy(state.network.ema)
+        variables = hosts.fetch(state.network.ema)
         found = tiny_faces_evaluation.detect_scenes(config, partial(detect, variables), held_out)
         predictions = tiny_faces_evaluation.as_predictions(found)
         numbers = tiny_faces_evaluation.detection_numbers(predictions, truth, {})

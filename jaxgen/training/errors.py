@@ -27,3 +27,7 @@ class Stopped(Exception):
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class HostLost(RuntimeError):
+    """Another process of the run has ended or cannot be reached; the message says how to go on."""

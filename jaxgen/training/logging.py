@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from jaxgen.training import hosts
 from jaxgen.training.files import write_atomically
 
 
@@ -10,16 +11,18 @@ class MetricWriter:
     """Appends flat numbers by step to WORKDIR/metrics.jsonl and TensorBoard events.
 
     Lines of steps after `resume_step` are dropped on opening: an interrupted run that goes
-    on from its checkpoint repeats them.
+    on from its checkpoint repeats them. Of several processes only the first one writes.
     """
 
     def __init__(self, workdir: Path, *, resume_step: int = 0, tensorboard: bool = True):
         self._arguments = dict(workdir=workdir, tensorboard=tensorboard)
+        self._file = self._events = None
+        if not hosts.is_first():
+            return
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in read_metrics(self._path) if line["step"] <= resume_step]
         write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = self._path.open("ab", buffering=0)
-        self._events = None
         if tensorboard:
             from tensorboardX import SummaryWriter
 
@@ -33,6 +36,8 @@ class MetricWriter:
         Raises:
             OSError: the disk is full, or as bad; the message names the file.
         """
+        if self._file is None:
+            return
         try:
             self._file.write((json.dumps({"step": step} | numbers) + "\n").encode())
         except OSError as error:
@@ -51,7 +56,8 @@ class MetricWriter:
 
     def close(self) -> None:
         """Closes both files."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._events is not None:
             self._events.close()
 

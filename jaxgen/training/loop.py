@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from jaxgen.training import hosts
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.errors import NotFinite
@@ -88,7 +89,7 @@ def train(
             now += 1
             batch = next(batches)
             state, metrics = compiled(state, put_batch(mesh, batch))
-            clock.images += count_images(batch) * jax.process_count()
+            clock.images += count_images(batch) * hosts.count()
             progress.update()
             if not clock.started:
                 jax.block_until_ready(metrics)
@@ -165,7 +166,14 @@ def _roll_back(
 
 def _progress_bar(start: int, steps: int) -> tqdm:
     quiet = 0.5 if sys.stderr.isatty() else 20  # seconds between two lines
-    return tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, mininterval=quiet)
+    return tqdm(
+        total=steps,
+        initial=start,
+        unit="step",
+        dynamic_ncols=True,
+        disable=not hosts.is_first(),
+        mininterval=quiet,
+    )
 
 
 def count_images(batch: Any) -> int:
@@ -197,7 +205,7 @@ def _check_finite(step: int, batch: Any, metrics: dict[str, Any], workdir: Path)
     loss = float(metrics["loss"])
     if math.isfinite(loss):
         return
-    path = workdir / f"not_finite_step_{step}.npz"
+    path = hosts.own_path(workdir / f"not_finite_step_{step}.npz")
     leaves = jax.tree_util.tree_flatten_with_path(batch)[0]
     np.savez(path, **{jax.tree_util.keystr(p, simple=True, separator="."): x for p, x in leaves})
     raise NotFinite(

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from jaxgen.training import hosts
 from jaxgen.training.config import config_hash, flatten
 from jaxgen.training.files import write_atomically
 from jaxgen.training.report_page import Embedded, Table, render_page
@@ -46,7 +47,7 @@ def write_report(
     meanings: Mapping[str, str] | None = None,
     summary: str = "",
 ) -> Path:
-    """Writes results.json, one PNG a picture, and index.html.
+    """Writes results.json, one PNG a picture, and index.html; of several processes the first one.
 
     Args:
         directory: made if it does not exist; files of the same names are replaced.
@@ -82,6 +83,8 @@ def write_report(
     }
     numbers = {name: _number(name, value) for name, value in metrics.items()}
     _check_names(numbers, facts, pictures, headline)
+    if not hosts.is_first():
+        return directory / "index.html"
     images = {picture.name: _png(picture.figure) for picture in pictures}
     page = render_page(
         title=title,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxgen.training import checkpoint, loop
+from jaxgen.training import checkpoint, hosts, loop
 from jaxgen.training.batches import ZippedBatches
 
 State = Any
@@ -49,7 +49,9 @@ def run(
     Returns:
         The last state.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if hosts.is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+    hosts.wait_for_all(f"start of {folder.name}")
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints", best_metric=best_metric)
     state = loop.train(
         jax.tree.map(jnp.copy, state),  # no buffer twice: the step donates all of them
@@ -62,4 +64,5 @@ def run(
         settings=settings,
     )
     checkpoints.close()
+    hosts.wait_for_all(f"end of {folder.name}")  # and all of its files are there
     return state

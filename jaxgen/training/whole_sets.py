@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxgen.data.array_batches import evaluation_batches
+from jaxgen.training import hosts
 from jaxgen.training.mesh import compile_evaluation, local_rows, put_batch
 
 Tree = Any
@@ -20,18 +20,21 @@ def compile_over_sets(
     """Compiles once: (variables, images [N, ...]) -> results of all images, in order.
 
     Args:
-        mesh: the devices; each process reads its share of the images.
+        mesh: the devices; each of their processes reads its share of the images. A mesh of this
+            process's devices alone makes it work alone, on all images.
         function: (variables, {"image": [B, ...]}) -> tree of arrays [B, ...].
         batch_size: images of all processes together, a multiple of the number of devices.
     """
     compiled = compile_evaluation(mesh, function)
+    alone = all(device.process_index == jax.process_index() for device in mesh.devices.flat)
+    index, count = (0, 1) if alone else (hosts.index(), hosts.count())
 
     def run(variables, images):
         batches = evaluation_batches(
             {"image": images},
-            batch_size=batch_size // jax.process_count(),
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            batch_size=batch_size // count,
+            process_index=index,
+            process_count=count,
         )
         parts, places = [], []
         for batch in batches:
@@ -40,24 +43,7 @@ def compile_over_sets(
             parts.append(jax.tree.map(lambda x, valid=valid: local_rows(x)[valid], found))
             places.append(batch["index"][valid])
         found = jax.tree.map(lambda *each: np.concatenate(each), *parts)
-        places = np.concatenate(places)
-        if jax.process_count() > 1:
-            found, places = _from_all(found, places)
-        order = np.argsort(places, kind="stable")
-        return jax.tree.map(lambda x: x[order], found)
+        # Alone, the rows are in order already.
+        return found if alone else hosts.gather_in_order(found, np.concatenate(places))
 
     return run
-
-
-def _from_all(found, places):
-    """Rows of all processes; shares differ by a row at most, so they are padded, then dropped."""
-    most = int(multihost_utils.process_allgather(np.array(len(places))).max())
-    fill = most - len(places)
-
-    def padded(x):
-        return np.concatenate([x, x[:1].repeat(fill, 0)])
-
-    real = np.arange(most) < len(places)
-    tree = jax.tree.map(padded, (found, places))
-    (rows, places), real = multihost_utils.process_allgather((tree, real), tiled=True)
-    return jax.tree.map(lambda x: np.asarray(x)[real], (rows, places))

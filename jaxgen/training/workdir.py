@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 def open_workdir(path: str, config, *, save_config: bool) -> Path:
     """Makes the folder, proves that it can be written, and saves config.json in it.
 
+    Of several processes the first one saves, and all of them must see what it writes.
+
     Args:
         path: any path; ~ is expanded.
         config: ConfigDict of the run.
@@ -26,19 +28,23 @@ def open_workdir(path: str, config, *, save_config: bool) -> Path:
 
     Raises:
         SystemExit: the folder cannot be made or written; the message says why.
+        ConfigError: processes see different folders.
     """
+    from jaxgen.training import hosts
+
     workdir = Path(path).expanduser().absolute()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=workdir):
             pass
-        if save_config:
+        if save_config and hosts.is_first():
             _warn_of_changes(workdir / CONFIG_FILE, config)
             write_atomically(workdir / CONFIG_FILE, to_json(config).encode())
     except OSError as error:
         raise SystemExit(
             f"cannot write to --workdir={workdir}: {error.strerror}. Choose another folder."
         ) from error
+    hosts.check_shared(workdir)
     return workdir
 
 

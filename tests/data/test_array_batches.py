@@ -61,9 +61,6 @@ def test_processes_share_the_rows_without_overlap():
         labels(take(stream(batch_size=1, process_index=i, process_count=3), 7)) for i in range(3)
     ]
     assert len(np.unique(np.concatenate(shares))) == 21
-    assert all((share % 3 == i).all() for i, share in enumerate(shares))
-    # Equal walks through unequal shares would pair the same rows in every pass.
-    assert (shares[0] // 3 != shares[1] // 3).any()
 
 
 @pytest.mark.parametrize("process_count", [1, 3])

@@ -1,6 +1,8 @@
 """Crops on disk: written once, resumed, balanced when read, and clear when they are missing."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import ml_collections
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from experiments.configs.tiny_faces import gan_sections
 from jaxgen.data import face_pair_files as files
+from jaxgen.training import hosts
 from jaxgen.training.errors import ConfigError
 
 
@@ -85,6 +88,39 @@ def test_stopped_job_goes_on(tmp_path, monkeypatch):
     write(whole, Scenes(5))
     for name, value in files.open_split(whole).items():
         np.testing.assert_array_equal(value, files.open_split(tmp_path / "train")[name])
+
+
+def test_processes_share_the_scenes_and_one_joins(tmp_path, monkeypatch):
+    """Two threads stand for two processes that see one folder."""
+    monkeypatch.setattr(files, "_SCENES_PER_PART", 2)
+    write(tmp_path / "alone", Scenes(7))
+    mine, meeting, said = threading.local(), threading.Barrier(2, timeout=60), {}
+
+    def agree(value):
+        said[mine.index] = value
+        meeting.wait()
+        first = said[0]
+        meeting.wait()
+        return first
+
+    monkeypatch.setattr(hosts, "count", lambda: 2)
+    monkeypatch.setattr(hosts, "index", lambda: mine.index)
+    monkeypatch.setattr(hosts, "wait_for_all", lambda what: meeting.wait())
+    monkeypatch.setattr(hosts, "agree", agree)
+    scenes = [Scenes(7), Scenes(7)]
+
+    def process(index):
+        mine.index = index
+        write(tmp_path / "train", scenes[index])
+        write(tmp_path / "train", scenes[index])  # and nothing happens twice
+        return files.open_split(tmp_path / "train")
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(process, range(2)))
+    assert [each.read for each in scenes] == [[0, 1, 4, 5], [2, 3, 6]]
+    for name, value in files.open_split(tmp_path / "alone").items():
+        for each in found:
+            np.testing.assert_array_equal(each[name], value)
 
 
 def test_pictures_without_faces_are_refused(tmp_path):

@@ -13,7 +13,7 @@ from jaxgen.tasks import (
     tiny_faces_gan_stages,
     tiny_faces_rescoring,
 )
-from jaxgen.training import mesh
+from jaxgen.training import hosts, mesh
 from jaxgen.training.errors import ConfigError
 
 
@@ -91,7 +91,7 @@ def test_trained_networks_score_boxes_anew(run):
     config, workdir, devices = run
     variables, stage, step = tiny_faces_gan_stages.rescoring_variables(config, workdir, devices)
     assert (stage, step) == ("gan", 2) and variables.generator is not None
-    variables = tiny_faces_gan_evaluation.local_copy(variables)
+    variables = hosts.fetch(variables)
     compiled = tiny_faces_rescoring.compile_rescore(config)
     rng = np.random.default_rng(0)
     low = rng.integers(0, 256, (11, 4, 4, 3)).astype(np.uint8)  # more than a batch of 8

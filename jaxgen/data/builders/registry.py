@@ -136,9 +136,21 @@ def find(
 
 
 def prepare(builder) -> None:
-    """Writes the set to the data directory unless it is there, with TFDS's progress bar."""
-    if builder.data_path.exists():
-        return
+    """Writes the set to the data directory unless it is there, with TFDS's progress bar.
+
+    Of several processes the first one writes; the others find the set, or write one of their own
+    where their data directory is another.
+    """
+    from jaxgen.training import hosts
+
+    with hosts.first_alone(f"preparing {builder.name}"):
+        if not builder.data_path.exists():
+            _write(builder)
+        if not builder.info.splits:  # this process has not written it
+            builder.info.read_from_directory(builder.data_path)
+
+
+def _write(builder):
     try:
         builder.download_and_prepare()
     except ModuleNotFoundError as error:

@@ -1,0 +1,351 @@
+"""Several processes, one run: joining, waiting for each other, one writer, figures from all.
+
+JAX's own runtime does the work. With one process every function here does nothing, or what its
+name says for that one. All processes must call the same functions in the same order; the
+arrays that they exchange are at most 32 bits wide, as JAX's are.
+"""
+
+import itertools
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxgen.training.errors import ConfigError, HostLost
+
+Tree = Any
+_log = logging.getLogger(__name__)
+
+# A process that is silent for so long is dead to the others, and they end. Its collectives may
+# fail earlier.
+HEARTBEAT_SECONDS = 30
+# The others may prepare a data set or write a report meanwhile; a dead process is found by its
+# heartbeat, not by this.
+_PATIENCE_MS = 7 * 24 * 3600 * 1000
+# How errors of JAX's runtime read when the other side is gone.
+_SIGNS_OF_LOSS = (
+    "Gloo",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "ABORTED",
+    "CANCELLED",
+    "heartbeat",
+    "barrier",
+)
+_meetings = itertools.count()  # no barrier may have the name of another
+_ending = threading.Event()  # this process has done its part
+
+
+# ------------------------------------------------------------------------------ joining
+
+
+def join(
+    coordinator: str = "",
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    timeout: int = 300,
+) -> None:
+    """Joins the other processes of the run; before anything else asks JAX for its devices.
+
+    What is not given comes from the environment: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID, and without those from what JAX detects by itself: Cloud TPU (GCE, GKE), Slurm,
+    Open MPI, and Kubernetes if the package `kubernetes` is installed.
+
+    Args:
+        coordinator: HOST:PORT of process 0, where the others reach it.
+        num_processes: of the whole run.
+        process_id: of this process, from 0.
+        timeout: seconds until the others must be there.
+
+    Raises:
+        ConfigError: the numbers make no sense, nothing was detected, or nobody answered.
+    """
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS", "")
+    num_processes = _number(num_processes, "num_processes", "JAX_NUM_PROCESSES")
+    process_id = _number(process_id, "process_id", "JAX_PROCESS_ID")
+    if coordinator and not coordinator.rpartition(":")[2].isdigit():
+        raise ConfigError(f"--coordinator={coordinator} is not of the form HOST:PORT")
+    if None not in (num_processes, process_id) and not 0 <= process_id < num_processes:
+        raise ConfigError(
+            f"--process_id={process_id} is not one of 0 to {num_processes - 1} "
+            f"(--num_processes={num_processes})"
+        )
+    complete = bool(coordinator) and None not in (num_processes, process_id)
+    try:
+        jax.distributed.initialize(
+            coordinator or None,
+            num_processes,
+            process_id,
+            # JAX's detection would still look for GPUs to give away.
+            cluster_detection_method="deactivate" if complete else None,
+            initialization_timeout=timeout,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        if complete:
+            raise ConfigError(
+                f"process {process_id} of {num_processes} did not meet the others at {coordinator} "
+                f"within {timeout} s ({reason}). Start all processes with the same --coordinator "
+                "and --num_processes, and see that process 0 can be reached there."
+            ) from error
+        raise ConfigError(
+            f"--distributed found no TPU pod, Slurm, Open MPI or Kubernetes job ({reason}). Say "
+            "who takes part: --coordinator=HOST:PORT --num_processes=N --process_id=I (or "
+            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID)."
+        ) from error
+    _log.info("process %d of %d on %s", index(), count(), socket.gethostname())
+    if count() > 1:
+        from orbax.checkpoint import multihost
+
+        wait = multihost.get_barrier_sync_fn()
+        threading.Thread(target=_speak_when_lost, args=(wait,), daemon=True).start()
+        _connect()
+
+
+def _connect() -> None:
+    """Lets all devices meet once, while all processes are here.
+
+    Processes on CPU connect at their first collective, and give up if one comes half a minute
+    later than another. Later, none waits for too long: one may compile or read as long as it likes.
+    """
+    from jaxgen.training import mesh
+
+    wait_for_all("start of the run")
+    multihost_utils.process_allgather(np.int32(index()))  # device by device
+    every = mesh.data_mesh()
+    ones = mesh.put_batch(every, np.ones(jax.local_device_count(), np.int32))
+    total = jax.jit(jnp.sum, out_shardings=mesh.replicated(every))(ones)
+    if int(total) != jax.device_count():
+        raise HostLost(f"{int(total)} of {jax.device_count()} devices answered")
+
+
+def _speak_when_lost(wait: Callable) -> None:
+    """Waits at a barrier that nobody else completes: it breaks when a process is lost.
+
+    JAX's runtime would end this process a moment later by itself, with a stack trace.
+    """
+    for number in itertools.count():
+        try:
+            wait(key=f"jaxgen/watch/{number}", timeout_ms=_PATIENCE_MS)
+        except jax.errors.JaxRuntimeError as error:
+            if "DEADLINE_EXCEEDED" in str(error):
+                continue
+            if not _ending.is_set():
+                print(f"error: {_lost(error)}", file=sys.stderr)
+                leave(1)
+            return
+
+
+def _lost(error: Exception) -> str:
+    return (
+        f"process {index()} of {count()} has lost another process of the run: see the logs of the "
+        "others for the cause, then start all of them again with the same --workdir; training "
+        f"goes on from its last checkpoint. (JAX: {' '.join(str(error).split())[:200]})"
+    )
+
+
+def _number(value: int | None, flag: str, variable: str) -> int | None:
+    text = os.environ.get(variable, "")
+    if value is not None or not text:
+        return value
+    if not text.isdigit():
+        raise ConfigError(f"{variable}={text} is not a number: it stands for --{flag}")
+    return int(text)
+
+
+def count() -> int:
+    """Processes of the run. Does not start JAX's backend where there is one."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def index() -> int:
+    """Number of this process, from 0."""
+    return jax.process_index() if jax.distributed.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes."""
+    return index() == 0
+
+
+# ------------------------------------------------------------------------------ waiting
+
+
+def wait_for_all(what: str) -> None:
+    """Returns once every process has come here.
+
+    Args:
+        what: name of the place in the program, for errors.
+    """
+    if count() > 1:
+        from orbax.checkpoint import multihost
+
+        name = f"jaxgen/{next(_meetings)}/{what}"
+        multihost.get_barrier_sync_fn()(key=name, timeout_ms=_PATIENCE_MS)
+
+
+@contextmanager
+def first_alone(what: str) -> Iterator[None]:
+    """Runs the body on the first process, and when it is done there, on all others.
+
+    For what is made once and found by whoever comes later, on a disk that hosts share; each host
+    makes its own where they do not.
+    """
+    if not is_first():
+        wait_for_all(what)
+    yield
+    if is_first():
+        wait_for_all(what)
+
+
+def agree(value: int | bool) -> int:
+    """The first process's value, on all: what a disk shows may differ for a moment."""
+    if count() == 1:
+        return int(value)
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def check_shared(folder: Path) -> None:
+    """Proves that all processes see one folder.
+
+    Raises:
+        ConfigError: on the processes that do not see what the first one writes.
+    """
+    if count() == 1:
+        return
+    probe = folder / f".shared_{agree(int.from_bytes(os.urandom(3), 'big'))}"
+    if is_first():
+        probe.touch()
+    wait_for_all("shared folder, written")
+    seen = probe.exists()
+    wait_for_all("shared folder, looked for")
+    if is_first():
+        probe.unlink(missing_ok=True)
+    if not seen:
+        raise ConfigError(
+            f"--workdir={folder} of process {index()} on {socket.gethostname()} is not the folder "
+            "of process 0: checkpoints need one folder that all hosts share, such as NFS or a "
+            "mounted bucket."
+        )
+
+
+# ------------------------------------------------------------------------------ arrays
+
+
+def fetch(tree: Tree) -> Tree:
+    """NumPy copies of global arrays, whole, on every process; other leaves as they are."""
+
+    def whole(leaf):
+        if not isinstance(leaf, jax.Array):
+            return leaf
+        if leaf.is_fully_addressable or leaf.is_fully_replicated:
+            return np.asarray(leaf)
+        return multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(whole, tree)
+
+
+def gather_rows(rows: Tree) -> Tree:
+    """The rows of all processes, those of process 0 first.
+
+    Args:
+        rows: tree of NumPy arrays of one length; lengths may differ between processes.
+    """
+    if count() == 1:
+        return rows
+    length = len(jax.tree.leaves(rows)[0])
+    most = int(multihost_utils.process_allgather(np.int32(length)).max())
+    if most == 0:
+        return rows
+    # Collectives need one shape: fill up, and drop the filling afterwards.
+    filled = jax.tree.map(
+        lambda x: np.concatenate([x, np.zeros((most - length, *x.shape[1:]), x.dtype)]), rows
+    )
+    everything, real = multihost_utils.process_allgather(
+        (filled, np.arange(most) < length), tiled=True
+    )
+    return jax.tree.map(lambda x: np.asarray(x)[np.asarray(real)], everything)
+
+
+def gather_in_order(rows: Tree, places: np.ndarray) -> Tree:
+    """The rows of all processes, sorted by place.
+
+    Args:
+        rows: tree of NumPy arrays [N, ...].
+        places: [N] int32, no place twice among all processes.
+    """
+    rows, places = gather_rows((rows, places))
+    order = np.argsort(places, kind="stable")
+    return jax.tree.map(lambda x: x[order], rows)
+
+
+def gather_lists(arrays: Mapping[int, np.ndarray], *, width: int) -> list[np.ndarray]:
+    """Arrays of different lengths from all processes, in the order of their numbers.
+
+    Args:
+        arrays: number -> [any, width] float32; every number from 0 on belongs to one process.
+        width: columns.
+    """
+    if count() == 1:
+        return [arrays[number] for number in sorted(arrays)]
+    numbers = np.array(sorted(arrays), np.int32)
+    lengths = np.array([len(arrays[number]) for number in numbers], np.int32)
+    values = np.concatenate(
+        [np.zeros((0, width), np.float32), *(arrays[number] for number in numbers)]
+    )
+    numbers, lengths = gather_rows((numbers, lengths))
+    parts = np.split(gather_rows(values), np.cumsum(lengths)[:-1])
+    return [parts[place] for place in np.argsort(numbers, kind="stable")]
+
+
+# ------------------------------------------------------------------------------ ending
+
+
+def own_path(path: Path) -> Path:
+    """A file that every process writes for itself: the first one under the plain name."""
+    return path if is_first() else path.with_stem(f"{path.stem}_process_{index()}")
+
+
+@contextmanager
+def naming_lost_hosts() -> Iterator[None]:
+    """Turns what JAX's runtime says when another process is gone into one message.
+
+    Raises:
+        HostLost: in place of the runtime's error.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        text = str(error)
+        if count() == 1 or not any(sign in text for sign in _SIGNS_OF_LOSS):
+            raise
+        raise HostLost(_lost(error)) from error
+
+
+def finish() -> None:
+    """Waits until all processes are done; from here on none of them is missed."""
+    wait_for_all("end of the run")
+    _ending.set()
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process. One of several ends at once: the others would wait for it in vain."""
+    if count() == 1:
+        sys.exit(code)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: JAX would wait there for all processes to say goodbye.
+    os._exit(code)
