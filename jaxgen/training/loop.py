@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.errors import NotFinite
 from jaxgen.training.logging import MetricWriter
 from jaxgen.training.mesh import compile_step, put_batch
+from jaxgen.training.prefetch import Prefetched
 
 State = Any
 _log = logging.getLogger(__name__)
@@ -73,13 +75,14 @@ def train(
         dynamic_ncols=True,
         mininterval=0.5 if sys.stderr.isatty() else 20,
     )
+    batches = Prefetched(batches, partial(put_batch, mesh))
     clock = _Throughput()
     began = time.perf_counter()
     previous = None  # (step, batch, metrics) of the step that the devices still work on
     try:
         for now in range(start + 1, settings.steps + 1):
-            batch = next(batches)
-            state, metrics = compiled(state, put_batch(mesh, batch))
+            batch, on_devices = batches.take(settings.steps - now)
+            state, metrics = compiled(state, on_devices)
             # Looking one step back keeps the devices busy while the host checks the loss.
             if previous:
                 _check_finite(*previous, workdir)
@@ -116,6 +119,7 @@ def train(
                 checkpoints.save(now, state, batches.get_state(), measured)
             clock.restart()
     finally:
+        batches.close()
         progress.close()
         writer.close()
     return state
