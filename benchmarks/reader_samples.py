@@ -4,7 +4,9 @@
 """
 
 import dataclasses
+import functools
 import gzip
+import importlib
 import io
 import json
 import os
@@ -134,9 +136,7 @@ def _points():
         good = good and not Path(name).name[16:17].isdigit()
         return None if good else f"{name!r} read as {parts}"
 
-    yield Reader(
-        "multipie_names", "names.txt", b"s1/001_01_01_051_07.png", names, check, text=True
-    )
+    yield Reader("multipie_names", "names.txt", b"s1/001_01_01_051_07.png", names, check, text=True)
 
 
 # ------------------------------------------------------------------ lists of the official sets
@@ -357,7 +357,10 @@ def _hdf5(rng):
 def _tables():
     from jaxgen.data import face_boxes, recognition_sets, verification_pairs
     from jaxgen.data.builders import (
-        face_labels, face_templates, points_csv, scene_folder,
+        face_labels,
+        face_templates,
+        points_csv,
+        scene_folder,
     )  # fmt: skip
 
     # Pictures that lists name; the folder goes when the process ends.
@@ -482,7 +485,7 @@ def _weights():
     np.savez_compressed(stream, image=np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3))
 
     def read_translated(path):
-        domains = cycada_data.Domains(SimpleNamespace(task="digits"))
+        domains = cycada_data.Domains(SimpleNamespace(data=SimpleNamespace(task="digits")))
         source = _Arrays(np.zeros((1, 4, 4, 3), np.uint8))
         domains._opened["source", "train"] = source
         return domains.translated(path.parent, "train").image
@@ -605,24 +608,26 @@ def _videos():
 
 
 def _runs():
-    from experiments.configs.laplace import default
     from experiments.studies import records
-    from jaxgen.tasks import dr_gan_predict, dr_gan_stages, laplace_schema
+    from jaxgen.tasks import dr_gan_predict, dr_gan_stages
     from jaxgen.training import config, logging, workdir
 
-    def read_config(path):
+    def read_config(check, path):
         found = workdir.saved_config(path.parent)
         try:
-            laplace_schema.check_config(found)
+            check(found)
         except ConfigError as error:  # it names the key; the command line names the run
             raise ConfigError(f"{path}: {error}") from error
         return config.to_json(found)
 
-    text = config.to_json(default.get_config())
-    yield Reader(
-        "config_json", "config.json", text.encode(), read_config, raises=(ConfigError,), text=True,
-        knows_its_end=True,
-    )  # fmt: skip
+    for system in ("laplace", "cycada", "dr_gan", "tiny_faces"):
+        default = importlib.import_module(f"experiments.configs.{system}.default").get_config()
+        schema = importlib.import_module(f"jaxgen.tasks.{system}_schema")
+        yield Reader(
+            f"config_{system}", "config.json", config.to_json(default).encode(),
+            functools.partial(read_config, schema.check_config), raises=(ConfigError,), text=True,
+            knows_its_end=True,
+        )  # fmt: skip
 
     text = "".join(json.dumps({"step": k, "train/loss": 1 / k}) + "\n" for k in range(1, 5))
 
@@ -655,8 +660,8 @@ def _runs():
         knows_its_end=True,
     )  # fmt: skip
 
-    text = json.dumps(dict(study="s", dataset="d", split="t", method="m", variant="v", seed=0,
-                           steps=9, metric="nme", value=3.5, command="python -m x")) + "\n"  # fmt: skip
+    facts = dict(study="s", dataset="d", split="t", method="m", variant="v", seed=0, steps=9)
+    text = json.dumps(facts | dict(metric="nme", value=3.5, command="python -m x")) + "\n"
 
     def read_records(path):
         before, records.ROOT = records.ROOT, path.parent

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxgen.data import text_files
 from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_data, dr_gan_evaluation
 from jaxgen.tasks.dr_gan_schema import SECTIONS, STAGES, stages_of
 from jaxgen.training import checkpoint, mesh, stages
@@ -87,8 +88,11 @@ def people_count(workdir: Path) -> int:
         ConfigError: the folder holds no run.
     """
     try:
-        return int(json.loads((workdir / PEOPLE_FILE).read_text())["people"])
-    except (OSError, ValueError, KeyError) as error:
+        people = text_files.read_json(workdir / PEOPLE_FILE)["people"]
+        if not (type(people) is int and 0 < people < 10**8):
+            raise ValueError(f"it holds {text_files.quoted(str(people))} people")
+        return people
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{workdir / PEOPLE_FILE} cannot be read ({error}): train first (--mode=train)."
         ) from error

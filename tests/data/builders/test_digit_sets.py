@@ -205,7 +205,7 @@ def test_a_mat_file_of_something_else_is_refused(tmp_path):
 
     (tmp_path / "svhn").mkdir()
     io.savemat(tmp_path / "svhn" / "train_32x32.mat", {"digitStruct": np.zeros(3)})
-    with pytest.raises(ValueError, match="lacks the variable X or y"):
+    with pytest.raises(ValueError, match="lacks the variable 'X'"):
         load("svhn", tmp_path / "svhn", tmp_path)
 
 
