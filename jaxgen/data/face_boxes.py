@@ -115,5 +115,5 @@ def _number(row: Mapping[str, Any], column: str) -> float:
     try:
         return text_files.number("" if isinstance(value, bool) else str(value))
     except ValueError:
-        shown = text_files.quoted(str(value))
-        raise ValueError(f"{column} is {shown}, not a finite number") from None
+        shown = text_files.quoted(value) if isinstance(value, str) else str(value)[:60]
+        raise ValueError(f"{column} is {shown}, not a number") from None

@@ -66,7 +66,7 @@ def _images(events, files, boxes, counted) -> Iterator[tuple[str, LevelFaces]]:
             corners = np.concatenate([written[:, :2], written[:, :2] + written[:, 2:]], 1) - 0.5
             number = np.asarray(own_counted, np.float64).ravel()
             if not np.isin(number, np.arange(1, len(corners) + 1)).all():
-                raise ValueError(f"{name} counts faces beyond its {len(corners)}")
+                raise ValueError(f"{name} counts face {number.max():g} of {len(corners)}")
             yield name, LevelFaces(corners, np.isin(np.arange(1, len(corners) + 1), number))
 
 

@@ -103,4 +103,4 @@ def _number(path, line, row, column) -> float:
         return text_files.number(row[column])
     except ValueError:
         shown = text_files.quoted(row[column])
-        raise ValueError(f"{path}, line {line}: {column} is {shown}, not a finite number") from None
+        raise ValueError(f"{path}, line {line}: {column} is {shown}, not a number") from None

@@ -57,7 +57,7 @@ def read_pts(path, num_points) -> np.ndarray:
         try:
             x, y = (text_files.number(value) for value in line.split())
         except ValueError:
-            fail(number, f"expected two finite numbers, got {line[:40]!r}")
+            fail(number, f"expected two numbers, got {line[:40]!r}")
         points.append((x - 1.0, y - 1.0))
     else:
         fail(len(lines), "the file ends before '}'")

@@ -112,7 +112,9 @@ def read_annotations(path: Path) -> list[Annotation]:
         except ValueError as error:
             raise ValueError(f"{path}, line {place + 1}: {error}") from None
         if place + 1 >= len(lines):
-            raise ValueError(f"{path}, line {place + 1}: the text ends after a name")
+            raise ValueError(
+                f"{path}, line {place + 1}: the text ends after the name {text_files.quoted(file)}"
+            )
         count = lines[place + 1].strip()
         if not (count.isdecimal() and len(count) < 10):
             raise ValueError(
