@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxgen.data import text_files
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -45,7 +47,17 @@ def records_path(system: str) -> Path:
 def read(system: str) -> list[dict]:
     """All records of a system."""
     path = records_path(system)
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(text_files.read_text(path).splitlines(), start=1):
+        try:
+            records.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}, line {number}: not a JSON record ({error})") from None
+        if not isinstance(records[-1], dict):
+            raise ValueError(f"{path}, line {number}: not a JSON record")
+    return records
 
 
 def append(system: str, records: Sequence[Mapping]) -> None:

@@ -12,13 +12,13 @@ empty; a box without a frame holds for every frame of its file.
 """
 
 import csv
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from jaxgen.data import text_files
 
 _REQUIRED = ("name", "x0", "y0", "x1", "y1")
 
@@ -87,10 +87,7 @@ def _csv_rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _json_rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+    rows = text_files.read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         example = '[{"name": "a.jpg", "x0": 10, "y0": 12, "x1": 90, "y1": 99}]'
         raise ValueError(f"{path}: expected a list of objects such as {example}")
@@ -100,8 +97,8 @@ def _json_rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
 def _parse(row: Mapping[str, Any]) -> tuple[tuple[str, int | None], FaceBox]:
     if None in row:
         raise ValueError("more values than the header has names; quote a name that has a comma")
-    if not row.get("name"):
-        raise ValueError("the name is empty")
+    if not (row.get("name") and isinstance(row["name"], str)):
+        raise ValueError("the name is empty, or no text")
     x0, y0, x1, y1 = (_number(row, column) for column in _REQUIRED[1:])
     if not (x0 < x1 and y0 < y1):
         raise ValueError(f"a box needs x0 < x1 and y0 < y1, got {x0:g},{y0:g},{x1:g},{y1:g}")
@@ -109,16 +106,14 @@ def _parse(row: Mapping[str, Any]) -> tuple[tuple[str, int | None], FaceBox]:
     frame = _number(row, "frame") if row.get("frame") not in (None, "") else None
     if frame is not None and (frame < 0 or frame != int(frame)):
         raise ValueError(f"frame is {frame:g}: frames are counted 0, 1, 2 ...")
-    key = str(row["name"]), None if frame is None else int(frame)
+    key = row["name"], None if frame is None else int(frame)
     return key, FaceBox(np.array([x0, y0, x1, y1]), score)
 
 
 def _number(row: Mapping[str, Any], column: str) -> float:
     value = row.get(column)
     try:
-        number = float("nan" if isinstance(value, bool) else value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{column} is {value!r}, not a number")
-    return number
+        return text_files.number("" if isinstance(value, bool) else str(value))
+    except ValueError:
+        shown = text_files.quoted(value) if isinstance(value, str) else str(value)[:60]
+        raise ValueError(f"{column} is {shown}, not a number") from None

@@ -130,15 +130,25 @@ def open_split(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         ConfigError: there are none.
     """
-    try:
-        return {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in NAMES
-        }
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f'no complete crops in {folder} ({error}): run the stage "crops" (config.stages).'
-        ) from error
+    arrays = {}
+    for name in NAMES:
+        path = folder / f"{name}.npy"
+        try:
+            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+            len(arrays[name])  # a single value has no length
+        except Exception as error:  # NumPy parses the header as Python source, without running it
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ConfigError(
+                f'{path}: no complete crops ({reason}): run the stage "crops" (config.stages).'
+            ) from error
+    count = len(arrays["is_face"])
+    for name, array in arrays.items():
+        if len(array) != count:
+            raise ConfigError(
+                f"{folder / name}.npy holds {len(array)} crops and is_face.npy {count}: delete the "
+                'folder and run the stage "crops" (config.stages) again.'
+            )
+    return arrays
 
 
 def training_batches(

@@ -4,9 +4,9 @@ A mirrored left eye is a right eye: after a flip the points must also swap their
 A table holds the pairs that swap; every other point maps onto itself. Indices are 0-based.
 """
 
-from pathlib import Path
-
 import numpy as np
+
+from jaxgen.data import text_files
 
 # 68 points of iBUG / 300-W: jaw, brows, nostrils, eyes, lips.
 _IBUG_68 = (
@@ -67,15 +67,16 @@ def read_pairs(path) -> list[tuple[int, int]]:
         ValueError: a line is something else; the message holds file and line.
     """
     pairs = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text_files.read_text(path).splitlines(), start=1):
         content = line.split("#")[0].strip()
         if not content:
             continue
         try:
             left, right = (int(part) for part in content.split(","))
         except ValueError:
+            shown = text_files.quoted(line)
             raise ValueError(
-                f"{path}:{number}: expected two 0-based indices such as 3,7, got {line!r}"
+                f"{path}:{number}: expected two 0-based indices such as 3,7, got {shown}"
             ) from None
         pairs.append((left, right))
     return pairs
@@ -88,7 +89,11 @@ def for_points(num_points, path=None) -> np.ndarray:
         ValueError: no file is given and no known set has this many points.
     """
     if path:
-        return permutation(read_pairs(path), num_points)
+        pairs = read_pairs(path)
+        try:
+            return permutation(pairs, num_points)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     if num_points not in TABLES:
         raise ValueError(
             f"no flip pairs are known for {num_points} points: name a file with one left,right "

@@ -125,7 +125,7 @@ def _label(record, name) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             label = np.asarray(image, np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
+    except images.UNREADABLE as error:
         raise ValueError(
             f"{name}: the stored label map is damaged ({error}); delete the prepared data set and "
             "start again, or train without it with config.data.max_corrupt"

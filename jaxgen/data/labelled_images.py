@@ -113,7 +113,7 @@ def decode(data: bytes, *, size: int, channels: int, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             picture = image if image.mode in ("L", "RGB") else images.to_rgb(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except images.UNREADABLE as error:
         raise ValueError(
             f"{name}: the stored image is damaged ({error}); delete the prepared data set and "
             "start again"

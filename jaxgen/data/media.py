@@ -8,6 +8,7 @@ One frame is in memory at a time. A file that cannot be read raises a ValueError
 is noted and skipped: the caller chooses.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgen.data.builders.images import IMAGE_SUFFIXES, open_image
+
+_log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".gif")
 
@@ -100,6 +103,9 @@ def is_video(path: Path) -> bool:
 def read_video(path: str | Path, *, name: str = "", every: int = 1) -> Iterator[Frame]:
     """Yields every `every`-th frame of a video, upright; `name` defaults to the file name.
 
+    A video that ends before the length that its header announces is read to its end, with a
+    warning that names it.
+
     Raises:
         ValueError: no video, or broken from some frame on; the message names the file.
         ImportError: PyAV is not installed.
@@ -111,24 +117,40 @@ def read_video(path: str | Path, *, name: str = "", every: int = 1) -> Iterator[
             f"reading the video {path} needs PyAV: pip install 'jaxgen[video]'"
         ) from error
 
-    index = -1
+    index, time = -1, None
     try:
-        with av.open(str(path)) as container:
+        # Tags in another encoding are no reason to refuse the pictures.
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
-                raise ValueError(f"{path}: a file without a picture track")
+                raise ValueError("a file without a picture track")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for index, frame in enumerate(container.decode(stream)):
+                time = None if frame.time is None else float(frame.time)
                 if index % every == 0:
                     # A rotation is counter-clockwise in degrees, and so is rot90.
                     image = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                    time = None if frame.time is None else float(frame.time)
                     yield Frame(name or Path(path).name, index, time, np.ascontiguousarray(image))
-    except (av.error.FFmpegError, OSError) as error:
+            _warn_if_cut(path, container, stream, index + 1, time)
+    except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
         where = "not a readable video" if index < 0 else f"broken after frame {index}"
         raise ValueError(f"{path}: {where} ({error})") from error
     if index < 0:
         raise ValueError(f"{path}: a video without a frame")
+
+
+def _warn_if_cut(path, container, stream, count: int, last: float | None) -> None:
+    """MKV, WebM and AVI files that are cut off end without an error; their headers tell."""
+    if count < stream.frames - 1:
+        announced = f"{stream.frames} frames, but {count} could be read"
+    elif container.duration and last is not None:
+        seconds = container.duration / 1e6  # of the longest track: sound may end a little later
+        if last > 0.95 * seconds - 0.5:
+            return
+        announced = f"{seconds:.1f} s, but its pictures end after {last:.1f} s"
+    else:
+        return
+    _log.warning("%s: it announces %s; is the file cut off?", path, announced)
 
 
 def natural_key(name: str) -> list:

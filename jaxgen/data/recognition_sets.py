@@ -284,7 +284,7 @@ def _picture(example, side, channels):
     try:
         with Image.open(io.BytesIO(example["image"])) as opened:
             image = np.asarray(images.to_rgb(opened))
-    except (OSError, SyntaxError, ValueError) as error:
+    except images.UNREADABLE as error:
         raise ValueError(
             f"{name}: the stored image is damaged ({error}); delete the prepared data set and "
             "start again"

@@ -106,7 +106,7 @@ def _decode(data: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(images.to_rgb(image))
-    except (OSError, SyntaxError, ValueError) as error:
+    except images.UNREADABLE as error:
         raise ValueError(
             f"{name}: the stored image is damaged ({error}); delete the prepared data set and "
             "start again, or train without it with config.data.max_corrupt"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from jaxgen.data import hashing
+from jaxgen.data import hashing, text_files
 from jaxgen.data.builders import cfp, face_labels, face_templates, registry
 from jaxgen.data.recognition_sets import Faces
 
@@ -167,7 +167,9 @@ def template_pairs(data_config, faces: Faces) -> TemplatePairs:
         two = row["template_a"], row["template_b"]
         absent = [template for template in two if template not in number]
         if absent:
-            raise ValueError(f"{path}, line {line}: template {absent[0]!r} has no picture")
+            raise ValueError(
+                f"{path}, line {line}: template {text_files.quoted(absent[0])} has no picture"
+            )
         if row["same"] not in ("0", "1"):
             raise ValueError(f"{path}, line {line}: same is 0 or 1, got {row['same']!r}")
         listed.append((*(number[template] for template in two), row["same"] == "1"))
@@ -214,7 +216,8 @@ def _read_pictures(path: Path) -> dict[str, str]:
         number, _, picture = text.partition(" ")
         parts = picture.strip().replace("\\", "/").rsplit("/", 3)
         if not number.isdigit() or len(parts) != 4 or not parts[3].endswith(".jpg"):
-            raise ValueError(f"{path}, line {line}: expected `NUMBER PATH.jpg`, got {text!r}")
+            shown = text_files.quoted(text)
+            raise ValueError(f"{path}, line {line}: expected `NUMBER PATH.jpg`, got {shown}")
         found[number] = "/".join([*parts[1:3], parts[3].removesuffix(".jpg")])
     return found
 
@@ -224,10 +227,12 @@ def _read_pairs(path: Path, names) -> list[tuple[str, str]]:
     for line, text in _lines(path):
         numbers = [part.strip() for part in text.split(",")]
         if len(numbers) != 2:
-            raise ValueError(f"{path}, line {line}: expected `NUMBER,NUMBER`, got {text!r}")
+            shown = text_files.quoted(text)
+            raise ValueError(f"{path}, line {line}: expected `NUMBER,NUMBER`, got {shown}")
         for number, listed in zip(numbers, names, strict=True):
             if number not in listed:
-                raise ValueError(f"{path}, line {line}: the protocol names no picture {number!r}")
+                shown = text_files.quoted(number)
+                raise ValueError(f"{path}, line {line}: the protocol names no picture {shown}")
         pairs.append(tuple(listed[n] for n, listed in zip(numbers, names, strict=True)))
     if len(pairs) != CFP_PAIRS:
         raise ValueError(f"{path}: {len(pairs)} pairs, but the protocol has {CFP_PAIRS}")
@@ -236,7 +241,7 @@ def _read_pairs(path: Path, names) -> list[tuple[str, str]]:
 
 def _lines(path):
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        text = text_files.read_text(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: this list of the protocol cannot be read ({error})") from error
     return [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]

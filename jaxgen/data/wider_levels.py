@@ -2,13 +2,16 @@
 
 They come with the published evaluation as MATLAB files, wider_easy_val.mat, wider_medium_val.mat
 and wider_hard_val.mat; each holds all boxes of the validation images and, for every image, which
-of them count. Read with SciPy, which runs no code from the file.
+of them count.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from jaxgen.data import mat_files, text_files
 
 LEVELS = ("easy", "medium", "hard")
 _KEYS = ("event_list", "file_list", "face_bbx_list", "gt_list")
@@ -33,33 +36,44 @@ def read_levels(folder: str | Path) -> dict[str, dict[str, LevelFaces]]:
 
 def read_level(path: Path) -> dict[str, LevelFaces]:
     """The faces of one level by image."""
-    from scipy.io import loadmat
-
     if not path.is_file():
         raise ValueError(
             f"{path}: no such file. config.test.levels names the folder of WIDER FACE's "
             "wider_easy_val.mat, wider_medium_val.mat and wider_hard_val.mat"
         )
+    stored = mat_files.load_mat(path, _KEYS)
     try:
-        stored = loadmat(path)
-        events, files, boxes, counted = (stored[key] for key in _KEYS)
-    except (KeyError, NotImplementedError, TypeError, ValueError) as error:
+        return dict(_images(*(stored[key] for key in _KEYS)))
+    except (IndexError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a level of WIDER FACE's evaluation ({error})") from error
-    found = {}
+
+
+def _images(events, files, boxes, counted) -> Iterator[tuple[str, LevelFaces]]:
+    """(name, faces) of every image; any error says that the variables have another form."""
+    lengths = {len(table) for table in (events, files, boxes, counted)}
+    if len(lengths) > 1:
+        raise ValueError(f"its lists have {sorted(lengths)} events")
     for event in range(len(events)):
-        for row in range(len(files[event, 0])):
-            name = f"{_text(events[event, 0])}/{_text(files[event, 0][row, 0])}"
-            written = np.asarray(boxes[event, 0][row, 0], np.float64).reshape(-1, 4)
+        lists = [table[event, 0] for table in (files, boxes, counted)]
+        lengths = {len(part) for part in lists}
+        if len(lengths) > 1:
+            raise ValueError(f"event {event + 1} has {sorted(lengths)} images")
+        for own_file, own_boxes, own_counted in zip(*(part[:, 0] for part in lists), strict=True):
+            name = f"{_text(events[event, 0])}/{_text(own_file)}"
+            written = np.asarray(own_boxes, np.float64).reshape(-1, 4)
+            if not (np.abs(written) <= text_files.FARTHEST).all():
+                raise ValueError(f"{name} has a box that is not finite, or far away")
             corners = np.concatenate([written[:, :2], written[:, :2] + written[:, 2:]], 1) - 0.5
-            chosen = np.asarray(counted[event, 0][row, 0], int).ravel() - 1
-            if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(corners)):
-                raise ValueError(f"{path}: {name} counts face {chosen.max() + 1} of {len(corners)}")
-            found[name] = LevelFaces(corners, np.isin(np.arange(len(corners)), chosen))
-    return found
+            number = np.asarray(own_counted, np.float64).ravel()
+            if not np.isin(number, np.arange(1, len(corners) + 1)).all():
+                raise ValueError(f"{name} counts face {number.max():g} of {len(corners)}")
+            yield name, LevelFaces(corners, np.isin(np.arange(1, len(corners) + 1), number))
 
 
 def _text(cell) -> str:
     """A MATLAB string, however deep it lies."""
-    while not isinstance(cell, str):
+    for _ in range(4):
+        if isinstance(cell, str):
+            return str(cell)
         cell = cell[0]
-    return cell
+    raise TypeError("a name is no text")

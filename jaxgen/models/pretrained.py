@@ -12,6 +12,7 @@ import flax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen.data import text_files
 from jaxgen.models.vgg import STAGES, STAGES_19
 
 Variables = Mapping[str, Any]
@@ -146,7 +147,12 @@ def load_vgg16_trunk(variables: Variables, path: str | Path, *, inside: str) -> 
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.safetensors` file by name."""
+    """The arrays of a `.safetensors` file by name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another kind of file, damaged, or holds a value that is not finite.
+    """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(
@@ -163,9 +169,13 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise ImportError('pretrained weights need: pip install "jaxgen[pretrained]"') from error
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        arrays = load_file(path)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: not a complete .safetensors file: {error}") from error
+    for name, array in arrays.items():
+        if not np.isfinite(array.astype(np.float32)).all():
+            raise ValueError(f"{path}: {text_files.quoted(name)} holds values that are not finite")
+    return arrays
 
 
 def _load(variables, path, *, names, renamed, left_out):

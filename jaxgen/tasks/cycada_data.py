@@ -14,6 +14,8 @@ import jax
 import numpy as np
 from PIL import Image
 
+from jaxgen.data import text_files
+from jaxgen.data.builders.images import open_image
 from jaxgen.training import hosts
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.errors import ConfigError
@@ -43,11 +45,19 @@ class Domains:
         opened = self.open("source", split)
         if is_segmentation(self._config):
             return TranslatedScenes(opened, folder / split)
-        with np.load(folder / f"{split}.npz", allow_pickle=False) as stored:
-            images = stored["image"]
+        path = folder / f"{split}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                images = stored["image"]
+        except Exception as error:  # of NumPy, zipfile or zlib
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ValueError(
+                f"{path}: no whole file of translated images ({reason}): delete {folder} to "
+                "translate again."
+            ) from error
         if images.shape != opened.image.shape:
             raise ValueError(
-                f"{folder / split}.npz holds images of shape {images.shape}, the source split "
+                f"{path} holds images of shape {images.shape}, the source split "
                 f"{opened.image.shape}: delete {folder} to translate again."
             )
         return opened._replace(image=images)
@@ -171,8 +181,7 @@ class TranslatedScenes(Sequence):
     def read(self, position, *, with_label=True) -> dict:
         """One scene; without its label map if that is not asked for."""
         position = range(len(self))[position]
-        with Image.open(self._folder / f"{position:06d}.png") as image:
-            picture = np.asarray(image.convert("RGB"))
+        picture = np.asarray(open_image(self._folder / f"{position:06d}.png"))
         return {**self._scenes.read(position, with_label=with_label), "image": picture}
 
 
@@ -188,8 +197,7 @@ def write_translated(
         step: of the generators. A folder that holds this step's images is left alone.
     """
     marker = folder / "complete.json"
-    done = marker.exists() and json.loads(marker.read_text()) == {"step": step}
-    if hosts.agree(done):
+    if hosts.agree(_read_marker(marker) == {"step": step}):
         return
     # All processes translate together; the first one writes.
     if hosts.is_first():
@@ -213,3 +221,11 @@ def write_translated(
     if hosts.is_first():
         write_atomically(marker, json.dumps({"step": step}).encode())
     hosts.wait_for_all("the source is translated")
+
+
+def _read_marker(path: Path) -> Any:
+    """What a marker says; one that cannot be read says nothing."""
+    try:
+        return text_files.read_json(path)
+    except (OSError, ValueError):
+        return None

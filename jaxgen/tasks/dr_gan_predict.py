@@ -7,7 +7,6 @@ threshold that the run has calibrated on held-out training people.
 
 import csv
 import io
-import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from PIL import Image
 
-from jaxgen.data import face_alignment, head_pose, recognition_batches
+from jaxgen.data import face_alignment, head_pose, recognition_batches, text_files
 from jaxgen.data.builders import face_labels, images
 from jaxgen.metrics import recognition
 from jaxgen.tasks import dr_gan, dr_gan_evaluation, dr_gan_figures, dr_gan_report, dr_gan_stages
@@ -192,7 +191,7 @@ def threshold_of(workdir: Path) -> float:
     """
     path = workdir / "report" / "results.json"
     try:
-        return float(json.loads(path.read_text())["threshold"])
+        return text_files.number(str(text_files.read_json(path)["threshold"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{path} holds no calibrated threshold: run --mode=evaluate first."

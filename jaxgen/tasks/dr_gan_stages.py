@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxgen.data import text_files
 from jaxgen.tasks import (
     dr_gan,
     dr_gan_classifiers,
@@ -101,8 +102,11 @@ def people_count(workdir: Path) -> int:
         ConfigError: the folder holds no run.
     """
     try:
-        return int(json.loads((workdir / PEOPLE_FILE).read_text())["people"])
-    except (OSError, ValueError, KeyError) as error:
+        people = text_files.read_json(workdir / PEOPLE_FILE)["people"]
+        if not (type(people) is int and 0 < people < 10**8):
+            raise ValueError(f"it holds {text_files.quoted(str(people))} people")
+        return people
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{workdir / PEOPLE_FILE} cannot be read ({error}): train first (--mode=train)."
         ) from error

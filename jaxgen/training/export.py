@@ -40,5 +40,14 @@ def write_artifact(
 
 
 def read_artifact(path: Path) -> Callable:
-    """The exported function; call it with arrays of the exported shapes."""
-    return export.deserialize(bytearray(path.read_bytes())).call
+    """The exported function; call it with arrays of the exported shapes.
+
+    Raises:
+        ValueError: the file is cut or no artifact; the message names it.
+    """
+    try:
+        return export.deserialize(bytearray(path.read_bytes())).call
+    except OSError:
+        raise
+    except Exception as error:  # of flatbuffers, in many kinds
+        raise ValueError(f"{path}: not a readable artifact ({error}); export it again") from error

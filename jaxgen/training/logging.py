@@ -1,10 +1,13 @@
 """Metrics on disk: metrics.jsonl always, TensorBoard events unless switched off."""
 
 import json
+import logging
 from pathlib import Path
 
 from jaxgen.training import hosts
 from jaxgen.training.files import write_atomically
+
+_log = logging.getLogger(__name__)
 
 
 class MetricWriter:
@@ -63,15 +66,24 @@ class MetricWriter:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The records of a metrics.jsonl; a half-written last line is left out."""
+    """The records of a metrics.jsonl; a half-written last line is left out.
+
+    Any other damaged line is left out too, with a warning that names it.
+    """
     if not path.exists():
         return []
-    records = []
-    for line in path.read_text().splitlines():
+    records, damaged = [], []
+    for number, line in enumerate(path.read_text(errors="replace").split("\n"), 1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            record = json.loads(line) if line.strip() else None
+        except (ValueError, RecursionError):
+            record = ()
+        if isinstance(record, dict) and type(record.get("step")) is int:
+            records.append(record)
+        elif record is not None:
+            damaged.append(number)
+    if damaged and damaged[0] <= len(records):  # something whole comes after it
+        _log.warning("%s: line %d is damaged and left out", path, damaged[0])
     return records
 
 

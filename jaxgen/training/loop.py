@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.errors import NotFinite
 from jaxgen.training.logging import MetricWriter
 from jaxgen.training.mesh import compile_step, put_batch
+from jaxgen.training.prefetch import Prefetched
 from jaxgen.training.stopping import StopRequest
 
 State = Any
@@ -82,13 +84,14 @@ def train(
     previous = None  # (step, batch, metrics) of the step that the devices still work on
     with (
         StopRequest() as request,
+        closing(Prefetched(batches, partial(put_batch, mesh))) as ahead,
         closing(MetricWriter(workdir, resume_step=start, tensorboard=settings.tensorboard)) as log,
         _progress_bar(start, settings.steps) as progress,
     ):
         while now < settings.steps:
             now += 1
-            batch = next(batches)
-            state, metrics = compiled(state, put_batch(mesh, batch))
+            batch, on_devices = ahead.take(settings.steps - now)
+            state, metrics = compiled(state, on_devices)
             clock.images += count_images(batch) * hosts.count()
             progress.update()
             if not clock.started:
@@ -123,7 +126,7 @@ def train(
             checkpoints.check()
             if write:
                 numbers = {name: float(value) for name, value in metrics.items()}
-                numbers |= clock.read() | batches.counts()
+                numbers |= clock.read() | ahead.counts()
                 log.write(now, {f"train/{name}": value for name, value in numbers.items()})
                 rate = numbers.get("images_per_second", math.nan)
                 progress.set_postfix(loss=f"{numbers['loss']:.3g}", images_per_s=f"{rate:.0f}")
@@ -132,7 +135,7 @@ def train(
                 measured = {f"validation/{name}": value for name, value in validate(state).items()}
                 log.write(now, measured)
             if save or stop:
-                checkpoints.save(now, state, batches.get_state(), measured)
+                checkpoints.save(now, state, ahead.get_state(), measured)
             if stop:
                 checkpoints.wait()
                 raise request.stopped(f"after step {now} of {settings.steps}, which is saved.")

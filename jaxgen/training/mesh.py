@@ -136,17 +136,6 @@ def local_rows(array: jax.Array) -> np.ndarray:
     return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
-def gathered(tree: Tree) -> Tree:
-    """Arrays that are split over devices, whole on each of them; others as they are."""
-
-    def gather(leaf):
-        if not isinstance(leaf, jax.Array) or leaf.is_fully_replicated:
-            return leaf
-        return jax.jit(lambda x: x, out_shardings=replicated(leaf.sharding.mesh))(leaf)
-
-    return jax.tree.map(gather, tree)
-
-
 def compile_init(
     mesh: Mesh, init: Callable[[Any], Tree], *, shard_above: int = 0
 ) -> Callable[[Any], Tree]:

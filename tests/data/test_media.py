@@ -210,6 +210,19 @@ def test_without_pyav_the_error_says_what_to_install(tmp_path, monkeypatch):
         frames(tmp_path / "v.mp4", on_error=lambda error: None)
 
 
+@pytest.mark.parametrize("ending", ["mkv", "avi"])
+def test_a_video_that_ends_too_early_is_named(tmp_path, ending, caplog):
+    """These containers end without an error; the length in their header tells."""
+    path = save_video(tmp_path / f"v.{ending}", count=40)
+    assert len(frames(path)) == 40 and not caplog.text
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    found = frames(path)
+    assert 0 < len(found) < 40
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert f"v.{ending}: it announces 4" in message and "cut off" in message
+
+
 def test_frames_before_a_broken_part_are_yielded(tmp_path):
     path = save_video(tmp_path / "v.mp4", count=40)
     data = path.read_bytes()

@@ -57,7 +57,7 @@ def test_missing_and_wrong_files_are_named(tmp_path):
         wider_levels.read_levels(tmp_path)
     path = tmp_path / "wider_easy_val.mat"
     path.write_bytes(b"not MATLAB, not MATLAB, not MATLAB" * 10)
-    with pytest.raises(ValueError, match=r"wider_easy_val\.mat: not a level"):
+    with pytest.raises(ValueError, match=r"wider_easy_val\.mat: not a readable MATLAB file"):
         wider_levels.read_level(path)
     write_level(path, {"e": {"f": ([[1, 2, 3, 4]], [2])}})
     with pytest.raises(ValueError, match="e/f counts face 2 of 1"):

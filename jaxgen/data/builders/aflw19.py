@@ -17,6 +17,7 @@ import functools
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxgen.data import mat_files, text_files
 from jaxgen.data.builders import face_sets
 
 _MAT = "AFLWinfo_release.mat"
@@ -62,16 +63,22 @@ class Aflw19(face_sets.FaceBuilder):
 
     def _faces(self, split, order):
         content = self._content
+        folder = self.builder_config.manual_dir / "flickr"
         for row in order:
             stem, _, _ = str(content["nameList"][row, 0][0]).strip().rpartition(".")
+            try:
+                image = text_files.path_below(folder, f"{stem}.jpg")
+            except ValueError as error:
+                raise ValueError(f"{_MAT}: face {row + 1}: {error}") from None
             points = content["data"][row].reshape(2, 19).T.astype(float)
             visible = content["mask_new"][row] != 0
             x0, x1, y0, y1 = content["bbox"][row].astype(float)
-            if not (np.isfinite(points).all() and x0 < x1 and y0 < y1):
+            finite = (np.abs([*points.ravel(), x0, x1, y0, y1]) <= text_files.FARTHEST).all()
+            if not (finite and x0 < x1 and y0 < y1):
                 raise ValueError(f"{_MAT}: face {row + 1} ({stem}) has no finite points or box")
             inside = (points > (x0, y0)).all() and (points < (x1, y1)).all()
             yield face_sets.Face(
-                image=self.builder_config.manual_dir / "flickr" / f"{stem}.jpg",
+                image=image,
                 name=f"{stem}#{row + 1:05d}",
                 group=stem,
                 box=np.array([x0, y0, x1, y1]),
@@ -82,13 +89,20 @@ class Aflw19(face_sets.FaceBuilder):
 
 
 def _read(path) -> dict[str, np.ndarray]:
-    from scipy import io
-
-    try:
-        content = io.loadmat(path)
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise ValueError(f"{path}: not a readable MATLAB file ({error})") from error
-    missing = [k for k in ("data", "mask_new", "bbox", "nameList", "ra") if k not in content]
-    if missing:
-        raise ValueError(f"{path}: lacks the variable {missing[0]!r}")
+    """The variables of the file, of the sizes that the module docstring says."""
+    content = mat_files.load_mat(path, ("data", "mask_new", "bbox", "nameList", "ra"))
+    count = len(content["data"])
+    wanted = {"data": (count, 38), "mask_new": (count, 19), "bbox": (count, 4)}
+    for name, shape in wanted.items():
+        if content[name].shape != shape or content[name].dtype.kind not in "uif":
+            raise ValueError(f"{path}: {name} is no array of numbers of shape {shape}")
+    names = content["nameList"]
+    if names.dtype != object or names.shape != (count, 1) or not all(map(_is_name, names[:, 0])):
+        raise ValueError(f"{path}: nameList is no list of {count} names")
+    if sorted(content["ra"].ravel().tolist()) != list(range(1, count + 1)):
+        raise ValueError(f"{path}: ra is no order of the {count} faces")
     return content
+
+
+def _is_name(cell) -> bool:
+    return cell.shape == (1,) and cell.dtype.kind == "U"

@@ -20,6 +20,7 @@ yaws scatter around it (profiles by 20 degrees and more).
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxgen.data import text_files
 from jaxgen.data.builders import recognition_builder
 from jaxgen.data.builders.recognition_builder import Picture
 
@@ -113,12 +114,14 @@ def read_fiducials(path) -> np.ndarray:
         ValueError: the file is missing, or holds something else; the message names it.
     """
     try:
-        points = np.array([line.split(",") for line in path.read_text().split()], np.float64)
+        lines = text_files.read_text(path).split()
+        points = np.array([[text_files.number(v) for v in line.split(",")] for line in lines])
     except FileNotFoundError:
         raise ValueError(f"{path}: the points of this picture are missing") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not a list of `x,y` ({error})") from None
-    if points.shape != (30, 2) or not np.isfinite(points).all():
+        reason = text_files.quoted(str(error), 200)
+        raise ValueError(f"{path}: not a list of `x,y` ({reason})") from None
+    if points.shape != (30, 2):
         raise ValueError(f"{path}: expected 30 points, got an array of shape {points.shape}")
     return points
 

@@ -10,7 +10,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxgen.data import text_files
 from jaxgen.data.builders import face_sets, images
+
+_MOST_VALUES = 10**8  # of an array; the largest picture has a twentieth of them
 
 # split -> (file, ending of its variables, published number of faces)
 FILES = {
@@ -41,7 +44,7 @@ class Cofw(face_sets.FaceBuilder):
             path, found = self.builder_config.manual_dir / name, 0
             if path.exists():
                 with _open(path) as content:
-                    found = _variable(content, path, "phis", ending).shape[1]
+                    found = _variables(content, path, ending)[1].shape[1]
             self.require(split, found, expected)
         return (split,)
 
@@ -56,16 +59,16 @@ class Cofw(face_sets.FaceBuilder):
 
     def _faces(self, split, path, ending):
         with _open(path) as content:
-            pictures, labels, boxes = (
-                _variable(content, path, name, ending) for name in ("Is", "phis", "bboxes")
-            )
+            pictures, labels, boxes = _variables(content, path, ending)
             for row in range(labels.shape[1]):
-                # HDF5 shows MATLAB's arrays with their axes reversed: [3, W, H] and [W, H].
-                picture = np.transpose(content[pictures[0, row]][()])
+                try:
+                    picture = _picture(content[pictures[0, row]])
+                except Exception as error:  # whatever h5py finds in a damaged file
+                    raise _damaged(path, error) from error
                 x, y, hidden = np.reshape(labels[:, row], (3, 29))
                 left, top, width, height = boxes[:, row] - (1, 1, 0, 0)
                 yield face_sets.Face(
-                    image=images.to_rgb(Image.fromarray(np.ascontiguousarray(picture))),
+                    image=images.to_rgb(Image.fromarray(picture)),
                     name=f"cofw_{split}/{row + 1:04d}",
                     group=f"cofw_{split}/{row + 1:04d}",
                     box=np.array([left, top, left + width, top + height]),
@@ -84,10 +87,40 @@ def _open(path):
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise ValueError(f"{path}: not a readable MATLAB 7.3 file ({error})") from error
+        raise _damaged(path, error) from error
 
 
-def _variable(content, path, name, ending):
-    if f"{name}{ending}" not in content:
-        raise ValueError(f"{path}: lacks the variable {name + ending!r}")
-    return content[f"{name}{ending}"]
+def _variables(content, path, ending):
+    """References to the pictures [1, N], labels [87, N] and boxes [4, N]."""
+    names = [f"{name}{ending}" for name in ("Is", "phis", "bboxes")]
+    try:
+        missing = [name for name in names if name not in content]
+        if missing:
+            raise ValueError(f"it lacks the variable {missing[0]!r}")
+        pictures, labels, boxes = (_read(content[name]) for name in names)
+    except Exception as error:  # whatever h5py finds in a damaged file
+        raise _damaged(path, error) from error
+    count = labels.shape[-1]
+    if [a.shape for a in (pictures, labels, boxes)] != [(1, count), (87, count), (4, count)]:
+        raise ValueError(f"{path}: its variables are not of {count} faces each")
+    if not all((np.abs(array) <= text_files.FARTHEST).all() for array in (labels, boxes)):
+        raise ValueError(f"{path}: a point or box is not finite, or far away")
+    return pictures, labels, boxes
+
+
+def _picture(stored) -> np.ndarray:
+    """[H, W, 3] or [H, W] uint8; HDF5 shows MATLAB's arrays with their axes reversed."""
+    if stored.dtype != np.uint8 or stored.ndim not in (2, 3):
+        raise ValueError(f"a picture is {stored.dtype} of shape {stored.shape}")
+    return np.ascontiguousarray(np.transpose(_read(stored)))
+
+
+def _read(stored) -> np.ndarray:
+    if stored.size > _MOST_VALUES:  # before memory is reserved for them
+        raise ValueError(f"{stored.name} announces {list(stored.shape)} values")
+    return stored[()]
+
+
+def _damaged(path, error) -> ValueError:
+    reason = " ".join(str(error).split())[:200]
+    return ValueError(f"{path}: not a readable MATLAB 7.3 file ({reason}); download it again")

@@ -10,11 +10,12 @@ pixel is (0, 0).
 """
 
 import csv
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+from jaxgen.data import text_files
 
 
 def read_landmarks(path: Path) -> dict[str, np.ndarray]:
@@ -99,9 +100,7 @@ def _rows(path, columns) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _number(path, line, row, column) -> float:
     try:
-        value = float(row[column])
+        return text_files.number(row[column])
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{path}, line {line}: {column} is {row[column]!r}, not a number")
-    return value
+        shown = text_files.quoted(row[column])
+        raise ValueError(f"{path}, line {line}: {column} is {shown}, not a number") from None

@@ -12,6 +12,7 @@ read by `jaxgen.data.verification_pairs.template_pairs`. Points may come from th
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxgen.data import text_files
 from jaxgen.data.builders import face_labels, recognition_builder
 from jaxgen.data.builders.recognition_builder import Picture
 
@@ -40,7 +41,7 @@ class FaceTemplates(recognition_builder.RecognitionBuilder):
             return []
         rows = face_labels.read_table(path, ("template_id", "subject_id", "path"))
         pairs = manual_dir / options["pairs"]
-        found = {manual_dir / row["path"]: line for line, row in rows}
+        found = {_picture(manual_dir, path, *row): row[0] for row in rows}
         for picture, line in found.items():
             if not picture.is_file():
                 raise ValueError(f"{path}, line {line}: there is no picture {picture}")
@@ -62,7 +63,7 @@ class FaceTemplates(recognition_builder.RecognitionBuilder):
             if name in found:
                 raise ValueError(f"{path}, line {line}: this picture is in the template already")
             found[name] = Picture(
-                config.manual_dir / row["path"],
+                _picture(config.manual_dir, path, line, row),
                 subject,
                 name=name,
                 box=_box(path, line, row),
@@ -71,11 +72,19 @@ class FaceTemplates(recognition_builder.RecognitionBuilder):
         return {"test": list(found.values())}
 
 
+def _picture(folder, path, line, row):
+    try:
+        return text_files.path_below(folder, row["path"])
+    except ValueError as error:
+        raise ValueError(f"{path}, line {line}: {error}") from None
+
+
 def _box(path, line, row):
     values = [row.get(key) for key in _BOX]
     if not any(values):
         return None
     try:
-        return np.array([float(value) for value in values])
-    except (TypeError, ValueError):
+        return np.array([text_files.number(value or "") for value in values])
+    except ValueError:
+        values = [text_files.quoted(value or "") for value in values]
         raise ValueError(f"{path}, line {line}: a box is four numbers, got {values}") from None

@@ -6,11 +6,18 @@ the face box, so that prepared sets stay small and read fast. Pixel centres are 
 
 import io
 import math
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+# What Pillow's readers raise for damaged files, each format its own.
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError),
+    *(struct.error, zlib.error, MemoryError, NotImplementedError, Image.DecompressionBombError),
+)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -34,7 +41,7 @@ def open_image(source, *, upright=False, name=None) -> Image.Image:
             return to_rgb(image)
     except FileNotFoundError:
         raise ValueError(f"{name or source}: there is no such image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{name or source}: not a readable image ({error})") from error
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jaxgen.data.builders import images
+
 IGNORE = 255
 
 
@@ -36,7 +38,7 @@ def open_label(
             return image
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such label file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except images.UNREADABLE as error:
         raise ValueError(f"{path}: not a readable label file ({error})") from error
 
 

@@ -32,7 +32,7 @@ YAWS = dict(
 )
 NINE = tuple(camera for camera, yaw in YAWS.items() if abs(yaw) <= 60)
 TRAIN_PEOPLE = 200
-_NAME = re.compile(r"(\d{3})_(\d{2})_(\d{2})_(\d{3})_(\d{2})")
+_NAME = re.compile(r"(\d{3})_(\d{2})_(\d{2})_(\d{3})_(\d{2})(?!\d)", re.ASCII)
 
 
 class Multipie(recognition_builder.RecognitionBuilder):

@@ -15,11 +15,13 @@ Coordinates are pixels of the picture as a viewer shows it (upright), pixel cent
 
 import csv
 import functools
+import io
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxgen.data import text_files
 from jaxgen.data.builders import face_sets, images
 
 _BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
@@ -85,8 +87,9 @@ def read_table(path: Path, folder: Path) -> tuple[list[str], list[face_sets.Face
     Raises:
         ValueError: anything else than the format above; the message holds file and line.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file, skipinitialspace=True)
+    # A cell may hold line ends of its own, so the csv module gets the text whole.
+    rows = csv.reader(io.StringIO(text_files.read_text(path), newline=""), skipinitialspace=True)
+    try:
         header = [cell.strip() for cell in next(rows, [])]
         names = _point_names(path, header)
         faces, seen = [], {}
@@ -99,6 +102,8 @@ def read_table(path: Path, folder: Path) -> tuple[list[str], list[face_sets.Face
             row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
             number = seen[row["image"]] = seen.get(row["image"], -1) + 1
             faces.append(_face(folder, where, row, names, number))
+    except csv.Error as error:
+        raise ValueError(f"{path}:{rows.line_num}: not a table ({error})") from error
     if not faces:
         raise ValueError(f"{path}: there is no line below the header")
     return names, faces
@@ -113,7 +118,7 @@ def _point_names(path, header) -> list[str]:
     if "image" not in header or not names or columns != expected:
         raise ValueError(
             f"{path}:1: the header must have image and pairs NAME_x,NAME_y, and may have "
-            f"{', '.join(_KNOWN[1:])}; got {','.join(header)[:200]}"
+            f"{', '.join(_KNOWN[1:])}; got {text_files.quoted(','.join(header), 200)}"
         )
     if len(set(header)) < len(header) or len(box) not in (0, 4):
         raise ValueError(f"{path}:1: a column appears twice, or the box has not all of {_BOX}")
@@ -125,8 +130,12 @@ def _face(folder, where, row, names, number) -> face_sets.Face:
         raise ValueError(f"{where}: the image is empty")
     split = row.get("split") or "train"
     if not split.isidentifier():
-        raise ValueError(f"{where}: a split is a plain word such as train, got {split!r}")
-    image = folder / row["image"]
+        shown = text_files.quoted(split)
+        raise ValueError(f"{where}: a split is a plain word such as train, not {shown}")
+    try:
+        image = text_files.path_below(folder, row["image"])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     if not image.is_file():
         raise ValueError(f"{where}: there is no image {image}")
     points = np.array([[_number(where, row, f"{name}_{axis}") for axis in "xy"] for name in names])
@@ -153,9 +162,7 @@ def _number(where, row, column) -> float:
     """A cell as a number; NaN where it is empty."""
     text = row.get(column, "")
     try:
-        value = float(text) if text else np.nan
+        return text_files.number(text) if text else np.nan
     except ValueError:
-        value = np.inf
-    if np.isinf(value):
-        raise ValueError(f"{where}: {column} is {text!r}, not a finite number")
-    return value
+        shown = text_files.quoted(text)
+        raise ValueError(f"{where}: {column} is {shown}, not a finite number") from None

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxgen.data import text_files
+
 
 def read_pts(path, num_points) -> np.ndarray:
     """Points of one file.
@@ -53,11 +55,9 @@ def read_pts(path, num_points) -> np.ndarray:
         if line == "}":
             break
         try:
-            x, y = (float(value) for value in line.split())
+            x, y = (text_files.number(value) for value in line.split())
         except ValueError:
             fail(number, f"expected two numbers, got {line[:40]!r}")
-        if not (np.isfinite(x) and np.isfinite(y)):
-            fail(number, f"the point is not finite: {line[:40]!r}")
         points.append((x - 1.0, y - 1.0))
     else:
         fail(len(lines), "the file ends before '}'")

@@ -18,7 +18,7 @@ import colorsys
 
 import tensorflow_datasets as tfds
 
-from jaxgen.data import hashing
+from jaxgen.data import hashing, text_files
 from jaxgen.data.builders import images, label_ids, scenes
 
 
@@ -57,9 +57,10 @@ class SceneFolder(scenes.SceneBuilder):
         count = self.builder_config.options["num_classes"]
         if not path.exists():
             return tuple(f"class {k}" for k in range(count))
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
+        names = tuple(line.strip() for line in text_files.read_text(path).splitlines())
         names = names[: len(names) - (names[-1:] == ("",))]
-        if "" in names or len(set(names)) != len(names):
+        plain = all(name and name.isprintable() for name in names)
+        if not plain or len(set(names)) != len(names):
             raise ValueError(f"{path}: every line is the name of one class, no two are alike")
         if count and count != len(names):
             raise ValueError(f"{path} names {len(names)} classes, the option num_classes {count}")

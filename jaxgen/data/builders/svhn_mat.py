@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxgen.data import mat_files
 from jaxgen.data.builders import class_sets
 
 
@@ -40,16 +41,7 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: the file is damaged or holds something else; the message names it.
     """
-    from scipy import io
-
-    try:
-        content = io.loadmat(path, variable_names=("X", "y"))
-    except Exception as error:  # a cut file fails in the parser, in zlib or in NumPy
-        raise ValueError(
-            f"{path}: not a readable MATLAB file ({error}); download it again"
-        ) from error
-    if not {"X", "y"} <= content.keys():
-        raise ValueError(f"{path}: lacks the variable X or y of the cropped digits (format 2)")
+    content = mat_files.load_mat(path, ("X", "y"))  # of the cropped digits, format 2
     images, labels = content["X"], content["y"].ravel()
     if images.ndim != 4 or images.shape[2] != 3 or images.dtype != np.uint8:
         raise ValueError(

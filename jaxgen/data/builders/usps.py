@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxgen.data import text_files
 from jaxgen.data.builders import class_sets
 
 _COLUMNS = 1 + 16 * 16
@@ -66,11 +67,11 @@ def _row(where, line) -> np.ndarray:
     if len(fields) != _COLUMNS:
         raise ValueError(f"{where}: expected a digit and 256 grey values, got {len(fields)} fields")
     try:
-        values = np.array(fields, float)
+        values = np.array([text_files.number(field) for field in fields])
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     if values[0] not in range(10):
-        raise ValueError(f"{where}: the first field is a digit from 0 to 9, got {fields[0]}")
+        raise ValueError(f"{where}: the first field is a digit from 0 to 9, got {values[0]:g}")
     if not (np.abs(values[1:]) <= 1).all():
         raise ValueError(f"{where}: a grey value lies outside of [-1, 1]")
     return values

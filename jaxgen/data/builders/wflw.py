@@ -13,6 +13,7 @@ attributes of a test face are its subsets: "pose+blur" belongs to two of them.
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxgen.data import text_files
 from jaxgen.data.builders import face_sets
 
 _LIST = "WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_{}.txt"
@@ -58,17 +59,23 @@ class Wflw(face_sets.FaceBuilder):
         for number, line in enumerate(_lines(path), start=1):
             fields = line.split()
             try:
-                values = np.array([float(field) for field in fields[:206]])
+                values = np.array([text_files.number(field) for field in fields[:206]])
             except ValueError:
                 values = np.zeros(0)
-            if len(fields) != 207 or values.shape != (206,) or not np.isfinite(values).all():
+            if len(fields) != 207 or values.shape != (206,):
                 raise ValueError(
                     f"{path}:{number}: expected 196 coordinates, 4 of a rectangle, 6 attributes "
                     f"and an image, got {len(fields)} fields"
                 )
+            try:
+                image = text_files.path_below(
+                    self.builder_config.manual_dir / "WFLW_images", fields[206]
+                )
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: {error}") from None
             subsets = [name for name, flag in zip(ATTRIBUTES, values[200:], strict=True) if flag]
             yield face_sets.Face(
-                image=self.builder_config.manual_dir / "WFLW_images" / fields[206],
+                image=image,
                 # Several faces of one photograph are several lines.
                 name=f"{fields[206]}#{path.stem.rpartition('_')[2]}{number:05d}",
                 group=fields[206],
@@ -79,4 +86,4 @@ class Wflw(face_sets.FaceBuilder):
 
 
 def _lines(path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line for line in text_files.read_text(path).splitlines() if line.strip()]

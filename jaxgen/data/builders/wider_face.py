@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from jaxgen.data import text_files
 from jaxgen.data.builders import images, manual
 
 # 0 is the usual: clear, typical expression, normal light, valid, not covered, typical pose.
@@ -93,11 +94,9 @@ def read_annotations(path: Path) -> list[Annotation]:
         ValueError: it ends too early or a line is not what it must be; names file and line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = text_files.read_text(path).splitlines()
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such text of face boxes") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
     while lines and not lines[-1].strip():
         lines.pop()
     found, place = [], 0
@@ -105,14 +104,22 @@ def read_annotations(path: Path) -> list[Annotation]:
         file = lines[place].strip()
         if not file.lower().endswith(images.IMAGE_SUFFIXES):
             raise ValueError(
-                f"{path}, line {place + 1}: expected the name of an image, found {file!r}"
+                f"{path}, line {place + 1}: expected the name of an image, found "
+                f"{text_files.quoted(file)}"
             )
+        try:
+            text_files.path_below(Path(), file)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {place + 1}: {error}") from None
         if place + 1 >= len(lines):
-            raise ValueError(f"{path}, line {place + 1}: the text ends after the name {file!r}")
-        count = lines[place + 1].strip()
-        if not count.isdecimal():
             raise ValueError(
-                f"{path}, line {place + 2}: expected the number of faces, found {count!r}"
+                f"{path}, line {place + 1}: the text ends after the name {text_files.quoted(file)}"
+            )
+        count = lines[place + 1].strip()
+        if not (count.isdecimal() and len(count) < 10):
+            raise ValueError(
+                f"{path}, line {place + 2}: expected the number of faces, found "
+                f"{text_files.quoted(count)}"
             )
         # An image without faces has one line of zeros all the same.
         first, rows = place + 2, max(int(count), 1)
@@ -153,13 +160,13 @@ def clean_boxes(boxes: np.ndarray, width: int, height: int):
 def _numbers(path, lines, row):
     parts = lines[row].split()
     try:
-        values = [float(part) for part in parts]
+        values = [text_files.number(part) for part in parts]
     except ValueError:
         values = []
-    if len(values) != 10 or not np.isfinite(values).all():
+    if len(values) != 10 or not all(value in range(100) for value in values[4:]):
         raise ValueError(
             f"{path}, line {row + 1}: expected ten numbers (x y w h and {' '.join(FLAGS)}), "
-            f"found {lines[row]!r}"
+            f"found {text_files.quoted(lines[row])}"
         )
     return values
 
