@@ -13,8 +13,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from benchmarks.collectives import traffic
-from jaxgen.tasks.tiny_faces_gan_evaluation import local_copy
-from jaxgen.training import mesh
+from jaxgen.training import hosts, mesh
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.loop import train
@@ -162,7 +161,7 @@ def test_parameters_travel_and_activations_do_not():
 def test_copies_for_the_host_are_whole():
     state = mesh.compile_init(mesh.data_mesh(), init, shard_above=ABOVE)(jax.random.key(0))
     chex.assert_trees_all_equal(
-        local_copy(state.player.ema), jax.jit(init)(jax.random.key(0)).player.ema
+        hosts.fetch(state.player.ema), jax.jit(init)(jax.random.key(0)).player.ema
     )
 
 
