@@ -134,13 +134,13 @@ def test_split_parameters_train_as_whole_ones_on_one_device(tmp_path):
     )
 
 
-@pytest.mark.parametrize("count, above", [(2, ABOVE), (8, 0)])
-def test_a_run_goes_on_with_other_devices_and_another_split(tmp_path, count, above):
-    straight = run(tmp_path / "straight", 4)
+def test_a_run_goes_on_with_other_devices_and_without_a_split(tmp_path):
+    straight = run(tmp_path / "straight", 6)
     run(tmp_path / "moved", 2)
-    moved = run(tmp_path / "moved", 4, count=count, above=above)
-    split = moved.player.params["wide"].addressable_shards[0].data.size
-    assert split == SIZES["wide"] // (count if above else 1)
+    on_two = run(tmp_path / "moved", 4, count=2)
+    assert on_two.player.params["wide"].addressable_shards[0].data.size == SIZES["wide"] // 2
+    moved = run(tmp_path / "moved", 6, above=0)
+    assert moved.player.params["wide"].is_fully_replicated
     chex.assert_trees_all_close(
         jax.device_get(moved), jax.device_get(straight), rtol=1e-4, atol=1e-6
     )
