@@ -94,7 +94,8 @@ class Watch:
                 resident = resident_megabytes(process.pid)
                 if resident is not None:
                     sample = dict(run=self._run, life=life, time=time.time(), megabytes=resident)
-                    _append(self._samples, sample)
+                    step = max((line["step"] for line in read_metrics(metrics)), default=0)
+                    _append(self._samples, sample | dict(step=step))
                 time.sleep(min(5.0, _EVERY.value * 6))
         return process.returncode
 
@@ -154,8 +155,15 @@ def run_killed(watch: Watch) -> None:
 
 
 def growth(samples: list[dict]) -> float:
-    """Slope of the memory over the last two thirds of a life, megabytes an hour."""
-    late = samples[len(samples) // 3 :]
+    """Slope of the memory over the last two thirds of a training, megabytes an hour.
+
+    Before its first log line and after its last step, programs are compiled and figures drawn.
+    """
+    end = max(sample["step"] for sample in samples)
+    training = [sample for sample in samples if 0 < sample["step"] < end]
+    late = training[len(training) // 3 :]
+    if len(late) < 2:
+        return float("nan")
     hours = np.array([sample["time"] for sample in late]) / 3600
     return float(np.polyfit(hours - hours[0], [sample["megabytes"] for sample in late], 1)[0])
 
