@@ -204,10 +204,10 @@ def _check_finite(step: int, batch: Any, metrics: dict[str, Any], workdir: Path)
     bad = {name: x for name, x in jax.device_get(watched).items() if not math.isfinite(x)}
     if not bad:
         return
-    name = "loss" if "loss" in bad else next(iter(bad))
     path = workdir / f"not_finite_step_{step}.npz"
     leaves = jax.tree_util.tree_flatten_with_path(batch)[0]
     np.savez(path, **{jax.tree_util.keystr(p, simple=True, separator="."): x for p, x in leaves})
+    name = "loss" if "loss" in bad else next(iter(bad))
     raise NotFinite(
         f"the {name} of step {step} is {bad[name]}; its batch is saved as {path}. "
         "Lower the learning rate or clip gradients (config.optimiser.clip_norm), then resume "
