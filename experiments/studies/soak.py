@@ -1,8 +1,8 @@
 """A LaplaceKL run that is killed every few minutes, beside the same run left alone.
 
-    nice python -m experiments.studies.soak [--minutes=120] [--every=5] [--workdirs=DIR]
+    nice python -m experiments.studies.soak [--minutes=120] [--every=5] [--folder=DIR]
     python -m experiments.studies.soak --minutes=2 --every=0.4 --norecord \
-        --config=experiments/configs/laplace/default.py:smoke           # to try it
+        --training=experiments/configs/laplace/default.py:smoke         # to try it
 
 First a short run measures the speed, which gives the steps of --minutes. Then the same training
 runs twice to its end: undisturbed, and with a SIGTERM or a SIGKILL in turn about every --every
@@ -34,11 +34,11 @@ CHECKPOINTS = 4  # between two kills
 RUNS = ("undisturbed", "killed")
 _MINUTES = flags.DEFINE_float("minutes", 120, "Length of the undisturbed run.")
 _EVERY = flags.DEFINE_float("every", 5, "Minutes between two kills, give or take a half.")
-_CONFIG = flags.DEFINE_string(
-    "config", "experiments/configs/laplace/default.py", "The training, FILE or FILE:variant."
+_TRAINING = flags.DEFINE_string(
+    "training", "experiments/configs/laplace/default.py", "Its config, FILE or FILE:variant."
 )
-_WORKDIRS = flags.DEFINE_string("workdirs", "runs/studies/soak", "Folder of both runs.")
-_RECORD = flags.DEFINE_bool("record", True, "Write to docs/; else all stays in --workdirs.")
+_FOLDER = flags.DEFINE_string("folder", "runs/studies/soak", "Folder of both runs.")
+_RECORD = flags.DEFINE_bool("record", True, "Write to docs/; else all stays in --folder.")
 
 
 class Watch:
@@ -94,7 +94,8 @@ class Watch:
                 resident = resident_megabytes(process.pid)
                 if resident is not None:
                     sample = dict(run=self._run, life=life, time=time.time(), megabytes=resident)
-                    _append(self._samples, sample)
+                    step = max((line["step"] for line in read_metrics(metrics)), default=0)
+                    _append(self._samples, sample | dict(step=step))
                 time.sleep(min(5.0, _EVERY.value * 6))
         return process.returncode
 
@@ -115,7 +116,7 @@ def plan(folder: Path) -> list[str]:
     path = folder / "plan.json"
     if path.exists():
         return json.loads(path.read_text())
-    common = [f"--config={_CONFIG.value}", "--config.train.tensorboard=False"]
+    common = [f"--config={_TRAINING.value}", "--config.train.tensorboard=False"]
     pace = Watch(folder, "pace", [*common, *_schedule(PACE_STEPS, PACE_STEPS // 6, PACE_STEPS)])
     if pace.live() != 0:
         raise SystemExit(f"the training does not run: see {pace.workdir / 'log.txt'}")
@@ -154,8 +155,15 @@ def run_killed(watch: Watch) -> None:
 
 
 def growth(samples: list[dict]) -> float:
-    """Slope of the memory over the last two thirds of a life, megabytes an hour."""
-    late = samples[len(samples) // 3 :]
+    """Slope of the memory over the last two thirds of a training, megabytes an hour.
+
+    Before its first log line and after its last step, programs are compiled and figures drawn.
+    """
+    end = max(sample["step"] for sample in samples)
+    training = [sample for sample in samples if 0 < sample["step"] < end]
+    late = training[len(training) // 3 :]
+    if len(late) < 2:
+        return float("nan")
     hours = np.array([sample["time"] for sample in late]) / 3600
     return float(np.polyfit(hours - hours[0], [sample["megabytes"] for sample in late], 1)[0])
 
@@ -197,7 +205,7 @@ def _append(path: Path, line: dict) -> None:
 
 def main(_):
     """Runs what is not finished yet, compares, draws."""
-    folder = Path(_WORKDIRS.value).absolute()
+    folder = Path(_FOLDER.value).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     arguments = plan(folder)
     alone, killed = (Watch(folder, run, arguments) for run in RUNS)

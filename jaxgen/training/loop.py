@@ -46,7 +46,8 @@ def train(
 
     Args:
         state: initial state on the mesh, with an integer `step`. Donated: do not reuse it.
-        step: pure train step; its metrics are scalars and hold "loss".
+        step: pure train step; its metrics are scalars and hold "loss". Those whose name ends
+            in "parameter_norm", as of `state.update`, show whether a network is still finite.
         batches: what the step reads; its position is saved with the state.
         validate: state -> flat numbers; called every settings.validate_every steps.
         mesh: the devices.
@@ -58,8 +59,8 @@ def train(
         The last state. A stopped and resumed run returns bit for bit the same on one machine.
 
     Raises:
-        NotFinite: the loss of a step is NaN or infinite, with settings.on_nan "stop", or more
-            than settings.max_rollbacks times with "rollback".
+        NotFinite: the loss of a step or a parameter after it is NaN or infinite, with
+            settings.on_nan "stop", or more than settings.max_rollbacks times with "rollback".
         Stopped: SIGTERM or Ctrl-C came; the step is finished and saved.
         CheckpointNotSaved: a checkpoint could not be written; the one before it is kept.
     """
@@ -205,14 +206,21 @@ class _Throughput:
 
 
 def _check_finite(step: int, batch: Any, metrics: dict[str, Any], workdir: Path) -> None:
-    loss = float(metrics["loss"])
-    if math.isfinite(loss):
+    """Raises NotFinite where the loss, or a parameter after the step, is none to go on with."""
+    watched = {
+        name: value
+        for name, value in metrics.items()
+        if name == "loss" or name.endswith("parameter_norm")
+    }
+    bad = {name: x for name, x in jax.device_get(watched).items() if not math.isfinite(x)}
+    if not bad:
         return
     path = hosts.own_path(workdir / f"not_finite_step_{step}.npz")
     leaves = jax.tree_util.tree_flatten_with_path(batch)[0]
     np.savez(path, **{jax.tree_util.keystr(p, simple=True, separator="."): x for p, x in leaves})
+    name = "loss" if "loss" in bad else next(iter(bad))
     raise NotFinite(
-        f"the loss of step {step} is {loss}; its batch is saved as {path}. "
+        f"the {name} of step {step} is {bad[name]}; its batch is saved as {path}. "
         "Lower the learning rate or clip gradients (config.optimiser.clip_norm), then resume "
         "from the last checkpoint; or let training go on past single bad batches with "
         "config.train.on_nan=rollback."
