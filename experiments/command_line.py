@@ -67,9 +67,10 @@ def _run_with_others(modes, config):
     except SystemExit as ended:
         if isinstance(ended.code, str):
             print(ended.code, file=sys.stderr)
-        code = ended.code if isinstance(ended.code, int) else 1
-        if code == 0:
+        if not ended.code:
+            hosts.finish()
             raise
+        code = ended.code if isinstance(ended.code, int) else 1
     except BaseException:
         traceback.print_exc()
     hosts.leave(code)

@@ -44,6 +44,7 @@ _SIGNS_OF_LOSS = (
 )
 _meetings = itertools.count()  # no barrier may have the name of another
 _ending = threading.Event()  # this process has done its part
+_watch: list[threading.Thread] = []  # none or one
 
 
 # ------------------------------------------------------------------------------ joining
@@ -110,8 +111,33 @@ def join(
         from orbax.checkpoint import multihost
 
         wait = multihost.get_barrier_sync_fn()
-        threading.Thread(target=_speak_when_lost, args=(wait,), daemon=True).start()
+        _watch.append(threading.Thread(target=_speak_when_lost, args=(wait, index()), daemon=True))
+        _watch[0].start()
         _connect()
+
+
+def _speak_when_lost(wait: Callable, own: int) -> None:
+    """Waits at a barrier that no other process comes to: it breaks when one of them is lost.
+
+    JAX's runtime would end this process a moment later by itself, with a stack trace.
+    """
+    for number in itertools.count():
+        try:
+            wait(key=f"jaxgen/watch_{own}/{number}", timeout_ms=_PATIENCE_MS)
+        except jax.errors.JaxRuntimeError as error:
+            if _ending.is_set():
+                return
+            if "DEADLINE_EXCEEDED" not in str(error):
+                print(f"error: {_lost(error)}", file=sys.stderr)
+                leave(1)
+
+
+def _lost(error: Exception) -> str:
+    return (
+        f"process {index()} of {count()} has lost another process of the run: see the logs of the "
+        "others for the cause, then start all of them again with the same --workdir; training "
+        f"goes on from its last checkpoint. (JAX: {' '.join(str(error).split())[:200]})"
+    )
 
 
 def _connect() -> None:
@@ -129,31 +155,6 @@ def _connect() -> None:
     total = jax.jit(jnp.sum, out_shardings=mesh.replicated(every))(ones)
     if int(total) != jax.device_count():
         raise HostLost(f"{int(total)} of {jax.device_count()} devices answered")
-
-
-def _speak_when_lost(wait: Callable) -> None:
-    """Waits at a barrier that nobody else completes: it breaks when a process is lost.
-
-    JAX's runtime would end this process a moment later by itself, with a stack trace.
-    """
-    for number in itertools.count():
-        try:
-            wait(key=f"jaxgen/watch/{number}", timeout_ms=_PATIENCE_MS)
-        except jax.errors.JaxRuntimeError as error:
-            if "DEADLINE_EXCEEDED" in str(error):
-                continue
-            if not _ending.is_set():
-                print(f"error: {_lost(error)}", file=sys.stderr)
-                leave(1)
-            return
-
-
-def _lost(error: Exception) -> str:
-    return (
-        f"process {index()} of {count()} has lost another process of the run: see the logs of the "
-        "others for the cause, then start all of them again with the same --workdir; training "
-        f"goes on from its last checkpoint. (JAX: {' '.join(str(error).split())[:200]})"
-    )
 
 
 def _number(value: int | None, flag: str, variable: str) -> int | None:
@@ -335,9 +336,13 @@ def naming_lost_hosts() -> Iterator[None]:
 
 
 def finish() -> None:
-    """Waits until all processes are done; from here on none of them is missed."""
+    """Waits until all processes are done, and parts from them in good order."""
+    if count() == 1:
+        return
     wait_for_all("end of the run")
     _ending.set()
+    jax.distributed.shutdown()
+    _watch.pop().join(60)  # Python must not end while a thread waits inside of JAX
 
 
 def leave(code: int) -> NoReturn:
