@@ -56,9 +56,8 @@ def _run_with_others(modes, config):
         hosts.join(given.coordinator, given.num_processes, given.process_id)
         if not hosts.is_first():  # the first process speaks for all, until something is wrong
             logging.getLogger().setLevel(logging.WARNING)
-        with hosts.naming_lost_hosts():
-            _run_mode(modes, config)
-            hosts.finish()
+        _run_mode(modes, config)
+        hosts.finish()
         return
     except HostLost as error:
         _usage(str(error))
@@ -78,13 +77,14 @@ def _run_with_others(modes, config):
 
 def _run_mode(modes, config):
     """Opens the workdir and runs the mode; what a user can mend reads as one message."""
+    from jaxgen.training import hosts
+
     mode = flags.FLAGS.mode
     workdir = open_workdir(flags.FLAGS.workdir, config, save_config=mode == "train")
     try:
-        modes[mode](config, workdir)
+        with hosts.naming_lost_hosts():
+            modes[mode](config, workdir)
     except (ValueError, OSError, NotFinite) as error:
-        from jaxgen.training import hosts
-
         # The place in the code is one file away.
         details = hosts.own_path(workdir / "error.txt")
         details.write_text(traceback.format_exc())

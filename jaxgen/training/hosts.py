@@ -70,7 +70,8 @@ def join(
         timeout: seconds until the others must be there.
 
     Raises:
-        ConfigError: the numbers make no sense, nothing was detected, or nobody answered.
+        ConfigError: the numbers make no sense, or nothing was detected. When the others do not
+            come, the process ends with a message and code 2.
     """
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS", "")
     num_processes = _number(num_processes, "num_processes", "JAX_NUM_PROCESSES")
@@ -83,6 +84,10 @@ def join(
             f"(--num_processes={num_processes})"
         )
     complete = bool(coordinator) and None not in (num_processes, process_id)
+    # JAX itself would end the process with a stack trace when its time is over.
+    late = threading.Timer(timeout, _give_up, args=(coordinator, num_processes, process_id))
+    late.daemon = True
+    late.start()
     try:
         jax.distributed.initialize(
             coordinator or None,
@@ -90,22 +95,18 @@ def join(
             process_id,
             # JAX's detection would still look for GPUs to give away.
             cluster_detection_method="deactivate" if complete else None,
-            initialization_timeout=timeout,
+            initialization_timeout=timeout + 60,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (ValueError, TypeError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        if complete:
-            raise ConfigError(
-                f"process {process_id} of {num_processes} did not meet the others at {coordinator} "
-                f"within {timeout} s ({reason}). Start all processes with the same --coordinator "
-                "and --num_processes, and see that process 0 can be reached there."
-            ) from error
         raise ConfigError(
-            f"--distributed found no TPU pod, Slurm, Open MPI or Kubernetes job ({reason}). Say "
-            "who takes part: --coordinator=HOST:PORT --num_processes=N --process_id=I (or "
+            f"--distributed found no complete TPU pod, Slurm, Open MPI or Kubernetes job "
+            f"({' '.join(str(error).split())}). "
+            "Say who takes part: --coordinator=HOST:PORT --num_processes=N --process_id=I (or "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID)."
         ) from error
+    finally:
+        late.cancel()
     _log.info("process %d of %d on %s", index(), count(), socket.gethostname())
     if count() > 1:
         from orbax.checkpoint import multihost
@@ -114,6 +115,17 @@ def join(
         _watch.append(threading.Thread(target=_speak_when_lost, args=(wait, index()), daemon=True))
         _watch[0].start()
         _connect()
+
+
+def _give_up(coordinator, num_processes, process_id) -> NoReturn:
+    who = "this process" if process_id is None else f"process {process_id} of {num_processes}"
+    print(
+        f"error: {who} did not meet the others in time{f' at {coordinator}' * bool(coordinator)}. "
+        "Start all processes within a few minutes, with the same --coordinator and "
+        "--num_processes, and see that process 0 can be reached there.",
+        file=sys.stderr,
+    )
+    leave(2)
 
 
 def _speak_when_lost(wait: Callable, own: int) -> None:
@@ -328,9 +340,8 @@ def naming_lost_hosts() -> Iterator[None]:
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        text = str(error)
-        if count() == 1 or not any(sign in text for sign in _SIGNS_OF_LOSS):
+    except (jax.errors.JaxRuntimeError, TimeoutError) as error:
+        if count() == 1 or not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
         raise HostLost(_lost(error)) from error
 
@@ -346,9 +357,7 @@ def finish() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process. One of several ends at once: the others would wait for it in vain."""
-    if count() == 1:
-        sys.exit(code)
+    """Ends this process of several at once: the others would wait for it in vain."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
