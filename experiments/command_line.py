@@ -57,9 +57,8 @@ def _run_with_others(modes, config):
         hosts.join(given.coordinator, given.num_processes, given.process_id)
         if not hosts.is_first():  # the first process speaks for all, until something is wrong
             logging.getLogger().setLevel(logging.WARNING)
-        with hosts.naming_lost_hosts():
-            _run_mode(modes, config)
-            hosts.finish()
+        _run_mode(modes, config)
+        hosts.finish()
         return
     except HostLost as error:
         _usage(str(error))
@@ -68,10 +67,10 @@ def _run_with_others(modes, config):
     except SystemExit as ended:
         if isinstance(ended.code, str):
             print(ended.code, file=sys.stderr)
-        code = ended.code if isinstance(ended.code, int) else 1
-        if code == 0:  # all were asked to stop, after the same step
+        if not ended.code:  # all were asked to stop, after the same step
             hosts.finish()
             raise
+        code = ended.code if isinstance(ended.code, int) else 1
     except BaseException:
         traceback.print_exc()
     hosts.leave(code)
@@ -79,18 +78,19 @@ def _run_with_others(modes, config):
 
 def _run_mode(modes, config):
     """Opens the workdir and runs the mode; what a user can mend reads as one message."""
+    from jaxgen.training import hosts
+
     mode = flags.FLAGS.mode
     workdir = open_workdir(flags.FLAGS.workdir, config, save_config=mode == "train")
     try:
-        modes[mode](config, workdir)
+        with hosts.naming_lost_hosts():
+            modes[mode](config, workdir)
     except Stopped as stopped:
         module = sys.modules["__main__"].__spec__
         command = ["python", *(["-m", module.name] if module else sys.argv[:1]), *sys.argv[1:]]
         print(f"{stopped} Go on with: {shlex.join(command)}", flush=True)
         sys.exit(stopped.exit_code)
     except (ValueError, OSError, NotFinite) as error:
-        from jaxgen.training import hosts
-
         # The place in the code is one file away.
         details = hosts.own_path(workdir / "error.txt")
         details.write_text(traceback.format_exc())

@@ -44,6 +44,7 @@ _SIGNS_OF_LOSS = (
 )
 _meetings = itertools.count()  # no barrier may have the name of another
 _ending = threading.Event()  # this process has done its part
+_watch: list[threading.Thread] = []  # none or one
 
 
 # ------------------------------------------------------------------------------ joining
@@ -69,7 +70,8 @@ def join(
         timeout: seconds until the others must be there.
 
     Raises:
-        ConfigError: the numbers make no sense, nothing was detected, or nobody answered.
+        ConfigError: the numbers make no sense, or nothing was detected. When the others do not
+            come, the process ends with a message and code 2.
     """
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS", "")
     num_processes = _number(num_processes, "num_processes", "JAX_NUM_PROCESSES")
@@ -82,6 +84,10 @@ def join(
             f"(--num_processes={num_processes})"
         )
     complete = bool(coordinator) and None not in (num_processes, process_id)
+    # JAX itself would end the process with a stack trace when its time is over.
+    late = threading.Timer(timeout, _give_up, args=(coordinator, num_processes, process_id))
+    late.daemon = True
+    late.start()
     try:
         jax.distributed.initialize(
             coordinator or None,
@@ -89,29 +95,61 @@ def join(
             process_id,
             # JAX's detection would still look for GPUs to give away.
             cluster_detection_method="deactivate" if complete else None,
-            initialization_timeout=timeout,
+            initialization_timeout=timeout + 60,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (ValueError, TypeError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        if complete:
-            raise ConfigError(
-                f"process {process_id} of {num_processes} did not meet the others at {coordinator} "
-                f"within {timeout} s ({reason}). Start all processes with the same --coordinator "
-                "and --num_processes, and see that process 0 can be reached there."
-            ) from error
         raise ConfigError(
-            f"--distributed found no TPU pod, Slurm, Open MPI or Kubernetes job ({reason}). Say "
-            "who takes part: --coordinator=HOST:PORT --num_processes=N --process_id=I (or "
+            f"--distributed found no complete TPU pod, Slurm, Open MPI or Kubernetes job "
+            f"({' '.join(str(error).split())}). "
+            "Say who takes part: --coordinator=HOST:PORT --num_processes=N --process_id=I (or "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID)."
         ) from error
+    finally:
+        late.cancel()
     _log.info("process %d of %d on %s", index(), count(), socket.gethostname())
     if count() > 1:
         from orbax.checkpoint import multihost
 
         wait = multihost.get_barrier_sync_fn()
-        threading.Thread(target=_speak_when_lost, args=(wait,), daemon=True).start()
+        _watch.append(threading.Thread(target=_speak_when_lost, args=(wait, index()), daemon=True))
+        _watch[0].start()
         _connect()
+
+
+def _give_up(coordinator, num_processes, process_id) -> NoReturn:
+    who = "this process" if process_id is None else f"process {process_id} of {num_processes}"
+    print(
+        f"error: {who} did not meet the others in time{f' at {coordinator}' * bool(coordinator)}. "
+        "Start all processes within a few minutes, with the same --coordinator and "
+        "--num_processes, and see that process 0 can be reached there.",
+        file=sys.stderr,
+    )
+    leave(2)
+
+
+def _speak_when_lost(wait: Callable, own: int) -> None:
+    """Waits at a barrier that no other process comes to: it breaks when one of them is lost.
+
+    JAX's runtime would end this process a moment later by itself, with a stack trace.
+    """
+    for number in itertools.count():
+        try:
+            wait(key=f"jaxgen/watch_{own}/{number}", timeout_ms=_PATIENCE_MS)
+        except jax.errors.JaxRuntimeError as error:
+            if _ending.is_set():
+                return
+            if "DEADLINE_EXCEEDED" not in str(error):
+                print(f"error: {_lost(error)}", file=sys.stderr)
+                leave(1)
+
+
+def _lost(error: Exception) -> str:
+    return (
+        f"process {index()} of {count()} has lost another process of the run: see the logs of the "
+        "others for the cause, then start all of them again with the same --workdir; training "
+        f"goes on from its last checkpoint. (JAX: {' '.join(str(error).split())[:200]})"
+    )
 
 
 def _connect() -> None:
@@ -129,31 +167,6 @@ def _connect() -> None:
     total = jax.jit(jnp.sum, out_shardings=mesh.replicated(every))(ones)
     if int(total) != jax.device_count():
         raise HostLost(f"{int(total)} of {jax.device_count()} devices answered")
-
-
-def _speak_when_lost(wait: Callable) -> None:
-    """Waits at a barrier that nobody else completes: it breaks when a process is lost.
-
-    JAX's runtime would end this process a moment later by itself, with a stack trace.
-    """
-    for number in itertools.count():
-        try:
-            wait(key=f"jaxgen/watch/{number}", timeout_ms=_PATIENCE_MS)
-        except jax.errors.JaxRuntimeError as error:
-            if "DEADLINE_EXCEEDED" in str(error):
-                continue
-            if not _ending.is_set():
-                print(f"error: {_lost(error)}", file=sys.stderr)
-                leave(1)
-            return
-
-
-def _lost(error: Exception) -> str:
-    return (
-        f"process {index()} of {count()} has lost another process of the run: see the logs of the "
-        "others for the cause, then start all of them again with the same --workdir; training "
-        f"goes on from its last checkpoint. (JAX: {' '.join(str(error).split())[:200]})"
-    )
 
 
 def _number(value: int | None, flag: str, variable: str) -> int | None:
@@ -327,23 +340,24 @@ def naming_lost_hosts() -> Iterator[None]:
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        text = str(error)
-        if count() == 1 or not any(sign in text for sign in _SIGNS_OF_LOSS):
+    except (jax.errors.JaxRuntimeError, TimeoutError) as error:
+        if count() == 1 or not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
         raise HostLost(_lost(error)) from error
 
 
 def finish() -> None:
-    """Waits until all processes are done; from here on none of them is missed."""
+    """Waits until all processes are done, and parts from them in good order."""
+    if count() == 1:
+        return
     wait_for_all("end of the run")
     _ending.set()
+    jax.distributed.shutdown()
+    _watch.pop().join(60)  # Python must not end while a thread waits inside of JAX
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process. One of several ends at once: the others would wait for it in vain."""
-    if count() == 1:
-        sys.exit(code)
+    """Ends this process of several at once: the others would wait for it in vain."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
