@@ -52,7 +52,10 @@ def number(text: str, most: float = FARTHEST) -> float:
     """
     if "_" in text or not text.isascii():
         raise ValueError(f"{quoted(text)} is no number")
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is no number") from None
     if not (math.isfinite(value) and abs(value) <= most):
         raise ValueError(f"{quoted(text)} is not finite, or beyond {most:g}")
     return value

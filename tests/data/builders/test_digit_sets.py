@@ -135,7 +135,7 @@ def test_usps_values_become_grey(small_usps, tmp_path):
         (usps_line(10, np.zeros(256)), "a digit from 0 to 9"),
         (usps_line(3, np.full(256, 1.5)), r"outside of \[-1, 1\]"),
         (usps_line(3, np.full(256, np.nan)), r"'nan' is not finite"),
-        (usps_line(3, np.zeros(256)).replace("0.0000", "dark", 1), "could not convert"),
+        (usps_line(3, np.zeros(256)).replace("0.0000", "dark", 1), "is no number"),
     ],
 )
 def test_a_wrong_usps_line_is_named(small_usps, tmp_path, line, message):
