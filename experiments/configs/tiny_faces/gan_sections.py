@@ -5,7 +5,7 @@
 
 import ml_collections
 
-from experiments.configs.cycada.default import optimiser, schedule
+from experiments.configs.sections import optimiser, schedule
 
 
 def gan_sections() -> ml_collections.ConfigDict:
