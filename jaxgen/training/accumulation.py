@@ -25,6 +25,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
 Tree = Any
 # (params, batch, key) -> (value [], (means, rows))
@@ -43,7 +44,11 @@ def value_and_grad(loss: Loss, micro_batches: int) -> Callable:
     Returns:
         (params, batch, key) -> ((value, (means, rows of the whole batch)), gradient).
     """
-    plain = jax.value_and_grad(loss, has_aux=True)
+
+    def plain(params, batch, key):
+        found, grads = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
+        return found, _whole(grads)
+
     if micro_batches == 1:
         return plain
 
@@ -89,3 +94,13 @@ def join(rows: Tree) -> Tree:
         return jnp.moveaxis(x, 0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
     return jax.tree.map(each, rows)
+
+
+def _whole(grads):
+    """Gradients of split parameters, summed over the devices before any of them takes its share.
+
+    Left to itself, the compiler may compute each share from activations that it gathers.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return grads
+    return lax.with_sharding_constraint(grads, PartitionSpec())

@@ -180,7 +180,9 @@ def compile_step(
 
         # Without this the compiler may gather activations instead, which are far larger.
         # Moments and averages stay split: each device updates its share.
-        return step(jax.tree.map(gather, state, is_leaf=_is_player), batch)
+        whole = jax.tree.map(gather, state, is_leaf=_is_player)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # for `accumulation`
+            return step(whole, batch)
 
     return jax.jit(
         step_with_whole_networks,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.collectives import traffic
 from experiments.configs.tiny_faces import gan_sections
 from jaxgen.models.face_discriminator import Judgement
 from jaxgen.models.super_resolution import SuperResolved
@@ -162,7 +163,12 @@ def test_eight_devices_match_one(stepped, batch):
     batch = mesh.put_batch(devices, batch)
     # Without the compiler's slowest passes: it runs once.
     quick = {"xla_backend_optimization_level": 0}
-    many, found = step.lower(many, batch).compile(quick)(many, batch)
+    step = step.lower(many, batch).compile(quick)
+    # What is gathered is parameters and a few labels and crops, no activations.
+    params = one.generator.params, one.discriminator.params
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    assert traffic(step.as_text(), 8)["all-gather"].payload < 1.1 * size
+    many, found = step(many, batch)
     chex.assert_trees_all_close(jax.device_get(found), jax.device_get(metrics), rtol=1e-3)
     stats = [each.discriminator.batch_stats for each in (many, one)]
     chex.assert_trees_all_close(*stats, rtol=1e-3, atol=1e-5)

@@ -13,7 +13,9 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from benchmarks.collectives import traffic
+from jaxgen.models.conv_forms import plain
 from jaxgen.training import hosts, mesh
+from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.loop import train
@@ -156,6 +158,33 @@ def test_parameters_travel_and_activations_do_not():
     assert found["all-gather"].payload == 4 * SIZES["wide"]
     # Gradients, and a few sums for loss and norms.
     assert 4 * sum(SIZES.values()) < found["all-reduce"].payload < 4 * sum(SIZES.values()) + 64
+
+
+def test_activations_of_convolutions_do_not_travel_either():
+    def new(key):
+        params = {"kernel": jax.random.normal(key, (3, 3, 16, 32))}
+        return {"player": new_player({"params": params}, OPTIMISER, ema=False)}
+
+    def convolve_step(state, batch):
+        def loss(params, images, key):
+            del key
+            maps = plain(
+                jnp.tanh(plain(images, params["kernel"], 1, 1))[..., :16], params["kernel"], 1, 1
+            )
+            return jnp.square(maps).mean(), ((), ())
+
+        player = state["player"]
+        (value, _), grads = value_and_grad(loss, 1)(player.params, batch["image"], None)
+        player, norms = update(player, grads, {}, optimiser=OPTIMISER)
+        return {"player": player}, {"loss": value, **norms}
+
+    devices = mesh.data_mesh()
+    state = mesh.compile_init(devices, new, shard_above=ABOVE)(jax.random.key(0))
+    batch = {"image": np.zeros((8, 8, 8, 16), np.float32)}
+    text = mesh.compile_step(devices, convolve_step, state).lower(state, batch).compile().as_text()
+    found = traffic(text, 8)
+    assert set(found) == {"all-gather", "all-reduce"}
+    assert found["all-gather"].payload == 4 * 9 * 16 * 32
 
 
 def test_copies_for_the_host_are_whole():
