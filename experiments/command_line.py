@@ -49,16 +49,16 @@ def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mo
 
 def _run_with_others(modes, config):
     """One of several processes: it ends when all are done, or at once if anything fails."""
-    from jaxgen.training import hosts
+    from jaxgen.training import hosts, joining
 
     given = flags.FLAGS
     code = 1
     try:
-        hosts.join(given.coordinator, given.num_processes, given.process_id)
+        joining.join(given.coordinator, given.num_processes, given.process_id)
         if not hosts.is_first():  # the first process speaks for all, until something is wrong
             logging.getLogger().setLevel(logging.WARNING)
         _run_mode(modes, config)
-        hosts.finish()
+        joining.finish()
         return
     except HostLost as error:
         _usage(str(error))
@@ -68,22 +68,22 @@ def _run_with_others(modes, config):
         if isinstance(ended.code, str):
             print(ended.code, file=sys.stderr)
         if not ended.code:  # all were asked to stop, after the same step
-            hosts.finish()
+            joining.finish()
             raise
         code = ended.code if isinstance(ended.code, int) else 1
     except BaseException:
         traceback.print_exc()
-    hosts.leave(code)
+    joining.leave(code)
 
 
 def _run_mode(modes, config):
     """Opens the workdir and runs the mode; what a user can mend reads as one message."""
-    from jaxgen.training import hosts
+    from jaxgen.training import hosts, joining
 
     mode = flags.FLAGS.mode
     workdir = open_workdir(flags.FLAGS.workdir, config, save_config=mode == "train")
     try:
-        with hosts.naming_lost_hosts():
+        with joining.naming_lost_hosts():
             modes[mode](config, workdir)
     except Stopped as stopped:
         module = sys.modules["__main__"].__spec__

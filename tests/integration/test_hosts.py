@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen.training import hosts
+from jaxgen.training import hosts, joining
 from jaxgen.training.config import to_json
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.logging import read_metrics
@@ -210,7 +210,7 @@ def test_a_run_that_cannot_start_says_why(monkeypatch, arguments, environment, m
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     with pytest.raises(ConfigError, match=message):
-        hosts.join(**arguments)
+        joining.join(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_refusals_are_one_line(arguments, message, tmp_path):
 
 
 def test_a_process_that_stays_alone_says_so():
-    program = "from jaxgen.training import hosts; hosts.join(timeout=1)"
+    program = "from jaxgen.training import joining; joining.join(timeout=1)"
     found = {"COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}", "NUM_PROCESSES": "2"}
     found["PROCESS_ID"] = "0"
     result = subprocess.run(
