@@ -97,15 +97,25 @@ def test_sigterm_saves_the_step_exits_0_and_resumes_exactly(straight, tmp_path):
     assert losses(tmp_path) == straight[1]
 
 
+def sent_at(step, *numbers):
+    """Options of a run whose process sends itself signals between this step and the next."""
+
+    def validate(state):
+        if int(state.step) == step:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+        return {}
+
+    return dict(validate=validate, validate_every=1)
+
+
 def test_ctrl_c_once_saves_and_twice_ends_at_once(tmp_path):
-    once = Batches(signals=[(5, signal.SIGINT)])
     with pytest.raises(Stopped, match="SIGINT after step 5 of 9") as stopped:
-        run(tmp_path, 9, every=4, batches=once)
+        run(tmp_path, 9, every=4, **sent_at(4, signal.SIGINT))
     assert stopped.value.exit_code == 130
     assert saved_steps(tmp_path) == [4, 5]
-    twice = Batches(signals=[(7, signal.SIGINT), (7, signal.SIGINT)])
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, 9, every=4, batches=twice)
+        run(tmp_path, 9, every=4, **sent_at(6, signal.SIGINT, signal.SIGINT))
     assert saved_steps(tmp_path) == [4, 5]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -113,7 +123,7 @@ def test_ctrl_c_once_saves_and_twice_ends_at_once(tmp_path):
 
 def test_a_stop_where_a_checkpoint_is_due_saves_once(tmp_path):
     with pytest.raises(Stopped, match="after step 4 of 9"):
-        run(tmp_path, 9, every=4, batches=Batches(signals=[(4, signal.SIGTERM)]))
+        run(tmp_path, 9, every=4, **sent_at(3, signal.SIGTERM))
     assert saved_steps(tmp_path) == [4]
     assert int(run(tmp_path, 9, every=4).step) == 9
 
@@ -355,12 +365,13 @@ def test_a_nan_gradient_is_found_before_it_is_saved(tmp_path):
 
 def test_a_rollback_is_repeated_after_a_stop(tmp_path):
     """Killed after the rollback and before the next checkpoint: the same happens again."""
-    options = dict(every=4, on_nan="rollback", max_rollbacks=2)
-    straight = run(tmp_path / "a", 9, batches=Batches(nan=[6, 9]), **options)
-    twice = [(8, signal.SIGINT), (8, signal.SIGINT)]
+    options = dict(every=4, on_nan="rollback")
+    straight = run(tmp_path / "a", 9, batches=Batches(nan=[6]), **options)
+    killed = sent_at(6, signal.SIGINT, signal.SIGINT)  # step 6 is first reached after it
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b", 9, batches=Batches(nan=[6, 9], signals=twice), **options)
-    resumed = run(tmp_path / "b", 9, batches=Batches(nan=[6, 9]), **options)
+        run(tmp_path / "b", 9, batches=Batches(nan=[6]), **options, **killed)
+    assert saved_steps(tmp_path / "b") == [0, 4]
+    resumed = run(tmp_path / "b", 9, batches=Batches(nan=[6]), **options)
     chex.assert_trees_all_equal(straight, resumed)
 
 

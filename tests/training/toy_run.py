@@ -45,7 +45,6 @@ class Batches:
     nan_from: int = 10**9  # this one and all later
     blank: tuple = ()  # batches of zeros, whose loss is finite and whose gradient is NaN
     skip: tuple = ()  # batches that do not exist
-    signals: tuple = ()  # (batch, signal) that the process sends itself
     delay: float = 0.0  # seconds per batch
     position: int = 0
 
@@ -54,9 +53,6 @@ class Batches:
         self.position += 1
         while self.position in self.skip:
             self.position += 1
-        for place, number in self.signals:
-            if place == self.position:
-                os.kill(os.getpid(), number)
         value = 0 if self.position in self.blank else self.position
         if self.position in self.nan or self.position >= self.nan_from:
             value = np.nan
