@@ -248,8 +248,9 @@ def main():
                 continue
             own = Path(folder) / reader.name
             own.mkdir()
+            examples = args.examples // 10 if reader.slow else args.examples
             with limited_memory():
-                tried, faults = fuzz(reader, own, examples=args.examples)
+                tried, faults = fuzz(reader, own, examples=examples)
             shown = "; ".join(f"{fault} ({n})" for fault, n in faults.most_common()) or "none"
             print(f"| {reader.name} | {tried} | {shown} |", flush=True)
             total, at_fault = total + tried, at_fault + bool(faults)
