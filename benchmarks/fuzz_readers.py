@@ -7,8 +7,9 @@ Every reader of `benchmarks.reader_samples` gets its own valid file cut at many 
 byte changed at many places, in other encodings, empty, as a folder, and `--examples` random
 changes drawn by hypothesis from a fixed seed. A reader passes if it returns something that its
 check accepts or raises one of its documented errors with a single line that names the file. It is
-at fault if anything else comes out, if it takes more than ten seconds of processor time, or if it asks for more than
-a gigabyte of memory. A file that holds its own length must not be read when it is cut.
+at fault if anything else comes out, if it takes more than ten seconds of processor time, or if it
+asks for more than a gigabyte of memory. A file that holds its own length must not be read when it
+is cut.
 
 Prints the table of docs/hardening.md; the exit code is the number of readers at fault.
 """
