@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import struct
 import tempfile
 from collections.abc import Callable
@@ -37,6 +38,7 @@ class Reader:
         text: the sample is UTF-8 text, so that other encodings are tried.
         knows_its_end: the format says how long it is, so that a cut file must be an error or read
             as the same. A list with one entry a line cannot say so.
+        slow: reading takes a tenth of a second, so that a tenth of the inputs must do.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Reader:
     raises: tuple[type[Exception], ...] = (ValueError, OSError)
     text: bool = False
     knows_its_end: bool = False
+    slow: bool = False
 
     def same(self, path: Path, result) -> bool:
         """Whether a result is what the whole sample gives."""
@@ -58,7 +61,7 @@ def readers() -> list[Reader]:
     """The table; readers whose optional package is not installed are left out."""
     return [
         *_points(), *_lists(), *_digits(), *_matlab(), *_tables(), *_weights(), *_pictures(),
-        *_videos(), *_runs(),
+        *_videos(), *_runs(), *_checkpoints(),
     ]  # fmt: skip
 
 
@@ -498,10 +501,10 @@ def _weights():
     np.save(stream, np.arange(12, dtype=np.float32).reshape(3, 4))
 
     def read_crops(path):
-        found = {}
-        for name in face_pair_files.NAMES:
-            if name != path.stem:
-                np.save(path.with_name(f"{name}.npy"), np.zeros(3, np.float32))
+        others = [path.with_name(f"{name}.npy") for name in face_pair_files.NAMES]
+        for other in others:
+            if other != path and not other.exists():
+                np.save(other, np.zeros(3, np.float32))
         found = face_pair_files.open_split(path.parent)
         return {name: np.array(array) for name, array in found.items()}
 
@@ -681,3 +684,48 @@ def _runs():
         lambda found: None if all(isinstance(r, dict) for r in found) else "no record",
         text=True,
     )  # fmt: skip
+
+
+def _checkpoints():
+    import jax
+
+    from jaxgen.training import checkpoint, mesh
+    from jaxgen.training.errors import CheckpointMismatch
+
+    state = {"weights": jax.numpy.arange(6.0), "step": jax.numpy.int32(3)}
+    like = mesh.abstract_replicated(mesh.data_mesh(jax.devices()[:1]), state)
+    metric = "validation/error"
+    # Kept until the process ends, as one more folder of samples.
+    saved = Path(_FOLDER.name) / "checkpoints"
+    shutil.rmtree(saved, ignore_errors=True)
+    writer = checkpoint.Checkpoints(saved, best_metric=metric)
+    writer.save(3, jax.device_put(state), {"next": 3}, {metric: 0.5})
+    writer.close()
+
+    def read(inside, path):
+        folder = path.parent / "run" / "checkpoints"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(saved, folder)
+        target = folder / "3" / inside
+        target.unlink()
+        if path.is_dir():
+            target.mkdir()
+        else:
+            target.write_bytes(path.read_bytes())
+        found, step = checkpoint.restore_one(folder, like, best_metric=metric, which="best")
+        return jax.device_get(found), step
+
+    def check(found):
+        restored, step = found
+        same = step == 3 and restored["step"] == 3 and (restored["weights"] == np.arange(6)).all()
+        return None if same else f"restored {restored}"
+
+    files = {"metadata": "state/_METADATA", "manifest": "state/manifest.ocdbt",
+             "position": "position/metadata", "metrics": "metrics/metrics",
+             "digests": "digests.json"}  # fmt: skip
+    for name, inside in files.items():
+        yield Reader(
+            f"checkpoint_{name}", "checkpoints", (saved / "3" / inside).read_bytes(),
+            functools.partial(read, inside), check, raises=(CheckpointMismatch,),
+            text=name != "manifest", slow=True,
+        )  # fmt: skip

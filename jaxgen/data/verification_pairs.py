@@ -171,7 +171,8 @@ def template_pairs(data_config, faces: Faces) -> TemplatePairs:
                 f"{path}, line {line}: template {text_files.quoted(absent[0])} has no picture"
             )
         if row["same"] not in ("0", "1"):
-            raise ValueError(f"{path}, line {line}: same is 0 or 1, got {row['same']!r}")
+            shown = text_files.quoted(row["same"])
+            raise ValueError(f"{path}, line {line}: same is 0 or 1, got {shown}")
         listed.append((*(number[template] for template in two), row["same"] == "1"))
     if not listed:
         raise ValueError(f"{path}: no pair in it")

@@ -264,13 +264,20 @@ class _Manager(ocp.CheckpointManager):
 
     def metrics(self, step: int) -> dict[str, float] | None:
         try:
-            return super().metrics(step)
-        except (ValueError, OSError) as error:
+            found = super().metrics(step) or {}
+            if not isinstance(found, dict) or not all(map(_is_number, found.values())):
+                raise ValueError("they are no numbers by name")
+            return found
+        except (ValueError, OSError, RecursionError) as error:
             _log.warning(
                 "the metrics of checkpoint %s are damaged, it counts as not measured: %s",
                 *(self.directory / str(step), damage.first_line(error)),
             )
             return None
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _name_half_written(directory: Path) -> None:

@@ -82,7 +82,7 @@ def check(config: ml_collections.ConfigDict, schema: Schema) -> None:
         if key not in schema and not key.startswith(free):
             near = difflib.get_close_matches(key, schema, n=1)
             hint = f" Did you mean config.{near[0]}?" if near else ""
-            raise ConfigError(f"unknown key config.{key}.{hint}")
+            raise ConfigError(f"unknown key config.{_short(key)}.{hint}")
     for key, rule in schema.items():
         if key.endswith(".*"):
             continue
@@ -90,7 +90,7 @@ def check(config: ml_collections.ConfigDict, schema: Schema) -> None:
             raise ConfigError(f"missing key config.{key}: start from the system's default.py.")
         expected = rule(values[key])
         if expected:
-            raise ConfigError(f"config.{key}={values[key]!r}: expected {expected}.")
+            raise ConfigError(f"config.{key}={_short(repr(values[key]))}: expected {expected}.")
 
 
 def chosen_stages(asked: str, stages: tuple[str, ...]) -> tuple[str, ...]:
@@ -127,8 +127,22 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 
 def from_json(text: str) -> ml_collections.ConfigDict:
-    """Reads what `to_json` wrote."""
-    return ml_collections.ConfigDict(json.loads(text))
+    """Reads what `to_json` wrote.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    try:
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("not a JSON object")
+        return ml_collections.ConfigDict(values)
+    except (AttributeError, TypeError, RecursionError) as error:  # of keys that no config can have
+        raise ValueError(_short(str(error))) from error
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else text[:200] + " ..."
 
 
 def config_hash(config: ml_collections.ConfigDict) -> str:

@@ -44,10 +44,13 @@ def find_damage(folder: Path) -> str | None:
     """
     if not has_digests(folder):
         return None
-    content = (folder / DIGESTS).read_bytes()
+    try:
+        content = (folder / DIGESTS).read_bytes()
+    except IsADirectoryError as error:
+        return f"{DIGESTS} cannot be read ({error.strerror})"
     try:
         files = {name: (int(size), int(crc)) for name, (size, crc) in json.loads(content).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         return f"{DIGESTS} cannot be read ({error})"
     for name, (size, crc) in files.items():
         try:
