@@ -38,7 +38,7 @@ METRICS = {
     ],
 }
 CONFIGS = {"synthetic_multipie": "default", "cfp": "cfp"}
-STEPS = {"synthetic_multipie": 1000, "cfp": 1500}
+STEPS = {"synthetic_multipie": 400, "cfp": 1500}
 # method -> whether it draws from sets of images too; both see 64 images a step.
 METHODS = {"dr_gan_multi": True, "dr_gan_single": False}
 SHARED = ("recogniser", "pose", "decoder")  # stages
