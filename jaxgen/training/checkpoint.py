@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxgen.training import damage
+from jaxgen.training import damage, joining
 from jaxgen.training.errors import CheckpointMismatch, CheckpointNotSaved
 
 Tree = Any
@@ -206,6 +206,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # of Orbax, TensorStore or the disk
+            if joining.is_loss(error):
+                raise  # another process is gone: nothing is wrong with the disk
             kept = [step for step in self._steps() if (self._directory / str(step)).is_dir()]
             kept = [step for step in kept if step != self._saving]
             before = f"That of step {max(kept)} is kept" if kept else "There is none before it"

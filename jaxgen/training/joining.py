@@ -176,10 +176,16 @@ def naming_lost_hosts() -> Iterator[None]:
     """
     try:
         yield
-    except (jax.errors.JaxRuntimeError, TimeoutError) as error:
-        if count() == 1 or not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
+    except Exception as error:
+        if not is_loss(error):
             raise
         raise HostLost(_lost(error)) from error
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether an error is what JAX's runtime says when another process is gone."""
+    runtime = isinstance(error, jax.errors.JaxRuntimeError | TimeoutError)
+    return count() > 1 and runtime and any(sign in str(error) for sign in _SIGNS_OF_LOSS)
 
 
 def finish() -> None:

@@ -146,7 +146,8 @@ def prepare(builder) -> None:
     with hosts.first_alone(f"preparing {builder.name}"):
         if not builder.data_path.exists():
             _write(builder)
-        if not builder.info.splits:  # this process has not written it
+        written = builder.data_path / "dataset_info.json"
+        if not builder.info.splits and written.exists():  # another process wrote it
             builder.info.read_from_directory(builder.data_path)
 
 
