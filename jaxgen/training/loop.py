@@ -7,8 +7,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from jaxgen.training import hosts
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.checkpoint import Checkpoints
-from jaxgen.training.errors import NotFinite
+from jaxgen.training.errors import CheckpointNotSaved, NotFinite
 from jaxgen.training.logging import MetricWriter
 from jaxgen.training.mesh import compile_step, put_batch
 from jaxgen.training.prefetch import Prefetched
@@ -84,6 +84,7 @@ def train(
     now, rollbacks = start, 0
     previous = None  # (step, batch, metrics) of the step that the devices still work on
     with (
+        _no_save_left_behind(checkpoints),
         StopRequest() as request,
         closing(Prefetched(batches, partial(put_batch, mesh))) as ahead,
         closing(MetricWriter(workdir, resume_step=start, tensorboard=settings.tensorboard)) as log,
@@ -142,6 +143,21 @@ def train(
                 raise request.stopped(f"after step {now} of {settings.steps}, which is saved.")
             clock.restart()
     return state
+
+
+@contextmanager
+def _no_save_left_behind(checkpoints: Checkpoints) -> Iterator[None]:
+    """After an error, waits for the save in the background: a new start would remove its files.
+
+    One of several processes does not wait: the save may need a process that is gone.
+    """
+    try:
+        yield
+    except Exception:
+        if hosts.count() == 1:
+            with suppress(CheckpointNotSaved):  # the error that ends the training comes first
+                checkpoints.wait()
+        raise
 
 
 def _roll_back(

@@ -1,10 +1,13 @@
 """The shared loop on a toy regression: resume, NaN, best checkpoint, logs."""
 
+import time
+
 import chex
 import jax
 import numpy as np
 import pytest
 
+from jaxgen.training import damage
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.errors import CheckpointMismatch, NotFinite
 from jaxgen.training.logging import read_metrics
@@ -57,3 +60,27 @@ def test_checkpoint_of_another_width_is_refused(tmp_path):
     run(tmp_path, 2)
     with pytest.raises(CheckpointMismatch, match=r"weights has shape \(4,\).*\(5,\)"):
         run(tmp_path, 4, width=5)
+
+
+def test_error_leaves_no_save_half_done(tmp_path, monkeypatch):
+    """A new start in the same process would take it for a cut-off one and remove it."""
+
+    def slow(folder, write=damage.write_digests):
+        time.sleep(1)
+        write(folder)
+
+    class Broken(Batches):
+        def __next__(self):
+            if self.position == 3:
+                raise ValueError("broken")
+            return super().__next__()
+
+    found = []
+    folder = tmp_path / "checkpoints"
+    monkeypatch.setattr(damage, "write_digests", slow)
+    monkeypatch.setattr(
+        Checkpoints, "close", lambda self: found.extend(path.name for path in folder.iterdir())
+    )
+    with pytest.raises(ValueError, match="broken"):
+        run(tmp_path, 9, batches=Broken())
+    assert "2" in found and not any("tmp" in name for name in found)
