@@ -2,6 +2,7 @@
 
     python -m benchmarks.dr_gan_step
     python -m benchmarks.dr_gan_step --people=4 --images=4 --size=96 --width=1 --record
+    python -m benchmarks.dr_gan_step --part=encoder          # its gradient alone; or decoder
 
 Encoder, decoder and discriminator, sets fused by confidence, both sides updated, Adam for each;
 no warm start and no pixel loss. jaxgen runs its own training step, which keeps moving averages and
@@ -20,6 +21,7 @@ from benchmarks import timing
 POSES, IDENTITIES = 9, 120
 # (people, images of each, pixels, width): the default config, and a small batch of the papers'.
 SETTINGS = ((16, 4, 48, 0.25), (4, 4, 96, 1.0))
+PARTS = ("step", "encoder", "decoder")
 
 
 def make_config(people: int, images: int, size: int, width: float):
@@ -49,8 +51,8 @@ def make_batch(people: int, images: int, size: int):
     }
 
 
-def jaxgen_run(*, people, images, size, width, cores):
-    """A function that trains one step in jaxgen."""
+def jaxgen_run(*, part, people, images, size, width, cores):
+    """A function that trains one step in jaxgen, or takes the gradient of one network."""
     timing.restrict(cores)
     from jaxgen import host_memory
 
@@ -62,8 +64,15 @@ def jaxgen_run(*, people, images, size, width, cores):
 
     config = make_config(people, images, size, width)
     state = jax.jit(lambda key: dr_gan.init_state(config, key, IDENTITIES))(run_key(0))
+    batch = make_batch(people, images, size)
+    if part != "step":
+        gradient, inputs = jaxgen_gradient(config, part, batch)
+        variables = {
+            kind: getattr(state.generator, kind)[part] for kind in ("params", "batch_stats")
+        }
+        return lambda: jax.block_until_ready(gradient(variables, *inputs))
     step = jax.jit(partial(dr_gan.train_step, config), donate_argnums=0)
-    data = {"faces": jax.device_put(make_batch(people, images, size))}
+    data = {"faces": jax.device_put(batch)}
 
     def run():
         nonlocal state
@@ -72,8 +81,36 @@ def jaxgen_run(*, people, images, size, width, cores):
     return run
 
 
-def torch_run(*, people, images, size, width, channels_last, keep_freed, cores):
-    """The same in PyTorch."""
+def jaxgen_gradient(config, part, batch):
+    """Gradient of a network's mean output in its parameters, compiled, and its inputs."""
+    import jax
+
+    from jaxgen.kernels.pixels import scale
+    from jaxgen.tasks import dr_gan, dr_gan_poses
+
+    count, side = batch["pose"].size, config.data.size
+    if part == "encoder":
+        net, inputs = dr_gan.encoder_net(config), [scale(batch["image"]).reshape(-1, side, side, 3)]
+    else:
+        net = dr_gan.decoder_net(config)
+        code = dr_gan_poses.real_poses(config, batch).code
+        feature, noise = (
+            np.ones((count, config.model.features)),
+            np.ones((count, config.model.noise)),
+        )
+        inputs = [feature.astype(np.float32), code, noise.astype(np.float32)]
+
+    def mean_output(params, statistics, *inputs):
+        variables = {"params": params, "batch_stats": statistics}
+        found, _ = net.apply(variables, *inputs, train=True, mutable=["batch_stats"])
+        return jax.tree.leaves(found)[0].mean()
+
+    compiled = jax.jit(jax.grad(mean_output))
+    return lambda v, *inputs: compiled(v["params"], v["batch_stats"], *inputs), inputs
+
+
+def torch_run(*, part, people, images, size, width, channels_last, keep_freed, cores):
+    """The same in PyTorch, as `jaxgen_run`."""
     timing.restrict(cores)
     if keep_freed:
         from jaxgen import host_memory
@@ -92,6 +129,11 @@ def torch_run(*, people, images, size, width, channels_last, keep_freed, cores):
     batch = make_batch(people, images, size)
     floats = batch["image"].reshape(-1, size, size, 3).transpose(0, 3, 1, 2) / np.float32(127.5)
     pixels = torch.from_numpy(floats - 1).contiguous(memory_format=layout)
+    if part == "encoder":
+        return lambda: gan.encoder(pixels)[0].mean().backward()
+    if part == "decoder":
+        code = torch.ones(len(pixels), model.features + POSES + model.noise)
+        return lambda: gan.decoder(code).mean().backward()
     pixels = pixels.unflatten(0, (people, images))
     labels = (torch.from_numpy(batch[key]).long() for key in ("identity", "pose"))
     return partial(gan.step, pixels, *labels)
@@ -103,6 +145,7 @@ def main():
     parser.add_argument("--images", type=int, help="of each person")
     parser.add_argument("--size", type=int, help="pixels")
     parser.add_argument("--width", type=float)
+    parser.add_argument("--part", choices=PARTS, default="step")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cores", type=int, default=0, help="use so many only; 0: all")
     parser.add_argument("--record", action="store_true", help="append to docs/results/speed.jsonl")
@@ -114,15 +157,17 @@ def main():
         variant = f"people={people},images={images},size={size},width={width:g}"
         if args.cores:
             variant += f",cores={args.cores}"
-        options = dict(people=people, images=images, size=size, width=width, cores=args.cores)
+        options = dict(
+            part=args.part, people=people, images=images, size=size, width=width, cores=args.cores
+        )
         seconds = timing.interleaved(
             {"jaxgen": (jaxgen_run, options)} | timing.torch_variants(torch_run, options),
             rounds=args.rounds,
         )
-        name, count = "dr_gan_step", people * images
+        name, count = f"dr_gan_{args.part}", people * images
         timing.report(f"{name} {variant}", seconds, ours="jaxgen", items=count)
         if args.record:
-            rows = timing.records(name, name, variant, seconds, ours="jaxgen", items=count)
+            rows = timing.records("dr_gan_step", name, variant, seconds, ours="jaxgen", items=count)
             timing.append(rows)
 
 

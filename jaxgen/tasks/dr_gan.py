@@ -5,7 +5,8 @@ in a wanted pose from that feature, a pose code and noise. A discriminator says 
 pose, and whether the image is real. Because the pose of what is drawn comes from the code, the
 feature has no reason to hold it. Several images of a person give one feature, their mean weighted
 by confidence, and the decoder draws from that too: so the confidence learns which images to trust.
-What generator and discriminator want, term by term, is in dr_gan_losses.py.
+What generator and discriminator want, term by term, is in dr_gan_losses.py; which poses are drawn
+is in dr_gan_poses.py.
 
 Not in the papers, and off in paper.py: where another picture of the person is at hand, its pose is
 the wanted one and the drawing is compared with it, pixel by pixel (gan.weights.pixel).
@@ -30,13 +31,19 @@ from jaxgen.kernels.pixels import scale, unscale
 from jaxgen.models import dr_gan as networks
 from jaxgen.tasks.dr_gan_losses import (
     ACCURACIES,
-    UNKNOWN_POSE,
-    Poses,
     accuracies,
     by_class,
     discriminator_terms,
     generator_terms,
     reality,
+)
+from jaxgen.tasks.dr_gan_poses import (
+    Wanted,
+    has_sets,
+    join,
+    pose_code,
+    real_poses,
+    wanted_images,
 )
 from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.optimiser import make_optimiser
@@ -147,48 +154,7 @@ def init_state(config, key: jax.Array, num_identities: int) -> State:
     )
 
 
-# --------------------------------------------------------------------- poses and fusion
-
-
-def pose_code(config, yaw: jax.Array) -> Poses:
-    """Poses of wanted yaws.
-
-    Args:
-        config: pose.classes lists the yaws of the classes; the nearest one is taken.
-        yaw: [R] degrees.
-    """
-    if not by_class(config):
-        return Poses(yaw[:, None] / 90, jnp.deg2rad(yaw))
-    classes = jnp.asarray(config.pose.classes, jnp.float32)
-    nearest = jnp.abs(yaw[:, None] - classes).argmin(-1)
-    return Poses(jax.nn.one_hot(nearest, len(classes)), nearest)
-
-
-def real_poses(config, faces: Any) -> Poses:
-    """Poses of the images of a batch, in order; label -1 or NaN where unknown."""
-    if by_class(config):
-        label = faces["pose"].reshape(-1)
-        return Poses(jax.nn.one_hot(label, len(config.pose.classes)), label)
-    yaw = faces["yaw"].reshape(-1)
-    return Poses(yaw[:, None] / 90, jnp.deg2rad(yaw))
-
-
-def draw_poses(config, key: jax.Array, shape: tuple[int, ...]) -> Poses:
-    """Random target poses: every class alike; a yaw within pose.limit, often near frontal.
-
-    Args:
-        config: of the run.
-        key: PRNG key.
-        shape: [P, n'], flattened in the result.
-    """
-    if by_class(config):
-        label = jax.random.randint(key, shape, 0, len(config.pose.classes)).reshape(-1)
-        return Poses(jax.nn.one_hot(label, len(config.pose.classes)), label)
-    # As the authors' code has it: the first of each set near frontal, the others anywhere.
-    first, others = jax.random.split(key)
-    yaw = jax.random.uniform(others, shape, minval=-1, maxval=1) * config.pose.limit
-    near = jnp.clip(45 * jax.random.normal(first, shape[:1]), -config.pose.limit, config.pose.limit)
-    return pose_code(config, yaw.at[:, 0].set(near).reshape(-1))
+# -------------------------------------------------------------------------------- fusion
 
 
 def fuse(features: jax.Array, confidences: jax.Array, mask: jax.Array) -> jax.Array:
@@ -255,7 +221,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         images = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
         count = faces["mask"].shape[1]
         identity, there = faces["identity"].repeat(count), faces["mask"].reshape(-1)
-        drawn = _join(there, faces["mask"].any(-1)) if _has_sets(config, count) else there
+        drawn = join(there, faces["mask"].any(-1)) if has_sets(config, count) else there
         return images, identity, there, drawn
 
     def generator_loss(params, faces, key):
@@ -291,7 +257,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         del key
         faces, (drawn, of_sets) = faces_and_fake
         images, identity, there, drawn_there = read(faces)
-        fake = _join(drawn.reshape(-1, *drawn.shape[2:]), of_sets)
+        fake = join(drawn.reshape(-1, *drawn.shape[2:]), of_sets)
         # Apart, so that each kind of image is normalised by its own statistics.
         on_real, of_real = criticise(params, images, "real")
         on_fake, of_fake = criticise(params, fake, "fake")
@@ -323,63 +289,6 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     return State(state.step + 1, state.key, generator, discriminator, judged), metrics
 
 
-class Wanted(NamedTuple):
-    """What to draw: each image's person once, then each set's. R = P n, and P more with sets."""
-
-    identity: jax.Array  # [R] int32
-    poses: Poses  # [R]
-    there: jax.Array  # [R] bool: whether its source is an image, not a filler
-    like: jax.Array  # [R] int32: a real image [P n] of that person
-    paired: jax.Array  # [R] bool: whether that image has the wanted pose
-
-
-def wanted_images(config, key: jax.Array, faces: Any) -> Wanted:
-    """Random poses; or, with gan.weights.pixel, those of other pictures of the same people.
-
-    Args:
-        config: gan.fuse says whether sets of several images are drawn from as well.
-        key: PRNG key.
-        faces: as of `train_step`.
-    """
-    people, count = faces["mask"].shape
-    pose_of_each, pose_of_set = jax.random.split(key)
-    if config.gan.weights.pixel:
-        wanted = other_pictures(config, pose_of_each, faces)
-    else:
-        poses = draw_poses(config, pose_of_each, (people, count))
-        identity, there = faces["identity"].repeat(count), faces["mask"].reshape(-1)
-        wanted = Wanted(identity, poses, there, jnp.arange(len(there)), jnp.zeros_like(there))
-    if not _has_sets(config, count):
-        return wanted
-    # A set draws what its first image should show, or anything.
-    first = jnp.arange(people) * count
-    of_sets = jax.tree.map(lambda each: each[first], wanted)
-    if not config.gan.weights.pixel:
-        of_sets = of_sets._replace(poses=draw_poses(config, pose_of_set, (people, 1)))
-    return _join(wanted, of_sets._replace(there=faces["mask"].any(-1)))
-
-
-def other_pictures(config, key: jax.Array, faces: Any) -> Wanted:
-    """Of each image the next picture of its set; R = P n.
-
-    Args:
-        config: of the run.
-        key: PRNG key for poses where that picture is missing or its pose unknown.
-        faces: as of `train_step`.
-    """
-    people, count = faces["mask"].shape
-    there = faces["mask"].reshape(-1)
-    like = jnp.roll(jnp.arange(people * count).reshape(people, count), -1, 1).reshape(-1)
-    drawn, real = draw_poses(config, key, (people, count)), real_poses(config, faces)
-    known = (real.label != UNKNOWN_POSE) if by_class(config) else jnp.isfinite(real.label)
-    paired = (known & there)[like] & there
-    poses = Poses(
-        jnp.where(paired[:, None], real.code[like], drawn.code),
-        jnp.where(paired, real.label[like], drawn.label),
-    )
-    return Wanted(faces["identity"].repeat(count), poses, there, like, paired)
-
-
 def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):
     """Draws what is wanted.
 
@@ -403,10 +312,10 @@ def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):
         train=True,
         mutable=["batch_stats"],
     )
-    if _has_sets(config, count):
+    if has_sets(config, count):
         kept = drop_images(key_drop, mask, rate=config.gan.drop_images)
         sets = feature.reshape(people, count, -1)
-        feature = _join(feature, fuse(sets, confidence.reshape(people, count), kept))
+        feature = join(feature, fuse(sets, confidence.reshape(people, count), kept))
     noise = jax.random.uniform(key_noise, (len(feature), config.model.noise), minval=-1, maxval=1)
     fake, decoder = decoder_net(config).apply(
         {"params": params["decoder"], "batch_stats": statistics["decoder"]},
@@ -417,14 +326,6 @@ def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):
         mutable=["batch_stats"],
     )
     return fake, {"encoder": encoder["batch_stats"], "decoder": decoder["batch_stats"]}
-
-
-def _has_sets(config, count):
-    return config.gan.fuse and count > 1
-
-
-def _join(first, second):
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), first, second)
 
 
 def _real_gradient(config, criticise, params, images):

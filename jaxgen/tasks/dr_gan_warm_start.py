@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxgen.kernels.heatmap import masked_mean
 from jaxgen.kernels.pixels import scale
-from jaxgen.tasks import dr_gan, dr_gan_classifiers
+from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_poses
 from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.errors import CheckpointMismatch
 from jaxgen.training.optimiser import make_optimiser
@@ -41,7 +41,7 @@ def init_decoder(config, key: jax.Array, recogniser: Any) -> State:
     key_network, key_run = jax.random.split(key)
     inputs = (
         jnp.zeros((1, config.model.features)),
-        dr_gan.pose_code(config, jnp.zeros(1)).code,
+        dr_gan_poses.pose_code(config, jnp.zeros(1)).code,
         jnp.zeros((1, config.model.noise)),
     )
     variables = dr_gan.decoder_net(config).init(key_network, *inputs, train=False)
@@ -67,7 +67,7 @@ def decoder_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax
         images = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
         feature, _ = recogniser.apply(state.recogniser, images, train=False)
         key_pose, key_noise = jax.random.split(key)
-        wanted = dr_gan.other_pictures(config, key_pose, faces)
+        wanted = dr_gan_poses.other_pictures(config, key_pose, faces)
         noise = jax.random.uniform(
             key_noise, (len(images), config.model.noise), minval=-1, maxval=1
         )

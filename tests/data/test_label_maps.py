@@ -59,7 +59,7 @@ def test_a_cached_scene_is_decoded_once_and_stays_what_it_was():
 
 def test_scenes_can_be_sent_to_another_process():
     scenes = make_scenes(stored())
-    again = pickle.loads(pickle.dumps(scenes))
+    again = pickle.loads(pickle.dumps(scenes))  # our own bytes, as Grain's workers send them
     np.testing.assert_array_equal(again[1]["label"], scenes[1]["label"])
     assert again.classes == scenes.classes
 

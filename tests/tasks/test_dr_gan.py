@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from experiments.configs.dr_gan import default
 from jaxgen.models.dr_gan import Verdict
-from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_warm_start
+from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_poses, dr_gan_warm_start
 from jaxgen.tasks import dr_gan_losses as terms
 from jaxgen.tasks.dr_gan_schema import WEIGHTS, check_config
 from jaxgen.training import mesh
@@ -116,13 +116,13 @@ def test_dropping_keeps_present_images_only_and_at_least_one():
 
 def test_poses_by_class_and_by_yaw():
     config = tiny()
-    found = dr_gan.pose_code(config, jnp.array([-50.0, 10.0, 90.0]))
+    found = dr_gan_poses.pose_code(config, jnp.array([-50.0, 10.0, 90.0]))
     np.testing.assert_array_equal(found.label, [0, 1, 2])
     np.testing.assert_array_equal(found.code, np.eye(3))
-    drawn = dr_gan.draw_poses(config, jax.random.key(0), (100, 3))
+    drawn = dr_gan_poses.draw_poses(config, jax.random.key(0), (100, 3))
     assert np.bincount(drawn.label).min() > 60
     config = tiny(**{"pose.form": "yaw"})
-    drawn = dr_gan.draw_poses(config, jax.random.key(0), (400, 2))
+    drawn = dr_gan_poses.draw_poses(config, jax.random.key(0), (400, 2))
     np.testing.assert_allclose(np.rad2deg(drawn.label), 90 * drawn.code[:, 0], rtol=1e-4)
     assert np.abs(drawn.code).max() <= 0.5 + 1e-6  # the limit of 45 degrees
     # The second of each set is spread evenly.
@@ -205,7 +205,7 @@ def test_additive_margin_asks_for_more():
 
 def test_without_pixel_loss_poses_are_random_and_nothing_is_paired():
     config = tiny(**{"gan.weights.pixel": 0.0})
-    found = dr_gan.wanted_images(config, jax.random.key(0), faces(config, people=200))
+    found = dr_gan_poses.wanted_images(config, jax.random.key(0), faces(config, people=200))
     assert found.identity.shape == (600,) and not found.paired.any()
     assert np.bincount(found.poses.label).min() > 150
 
@@ -216,7 +216,7 @@ def test_pairs_show_the_same_person_in_the_wanted_pose(form):
     batch = faces(config, people=6)
     batch["mask"][0] = [True, True, False]  # its second image would be paired with a filler
     batch["pose"][1, 1], batch["yaw"][1, 1] = -1, np.nan  # nobody knows: not for the first image
-    found = dr_gan.wanted_images(config, jax.random.key(0), batch)
+    found = dr_gan_poses.wanted_images(config, jax.random.key(0), batch)
     of_images, of_sets = np.arange(18), np.arange(18, 24)
     np.testing.assert_array_equal(found.identity[of_images], batch["identity"].repeat(3))
     np.testing.assert_array_equal(found.identity[of_sets], batch["identity"])
@@ -226,7 +226,7 @@ def test_pairs_show_the_same_person_in_the_wanted_pose(form):
     np.testing.assert_array_equal(
         np.flatnonzero(~paired), [1, 2, 3, 19]
     )  # of_sets[1] is as image 3
-    real = dr_gan.real_poses(config, batch)
+    real = dr_gan_poses.real_poses(config, batch)
     for code_or_label, of_real in zip(found.poses, real, strict=True):
         np.testing.assert_array_equal(code_or_label[paired], of_real[found.like][paired])
     # Where there is no pair a random pose is wanted, with which the losses can go on.
@@ -235,7 +235,7 @@ def test_pairs_show_the_same_person_in_the_wanted_pose(form):
 
 def test_single_image_form_draws_from_no_set():
     config = tiny(**{"gan.fuse": False})
-    found = dr_gan.wanted_images(config, jax.random.key(0), faces(config, people=3))
+    found = dr_gan_poses.wanted_images(config, jax.random.key(0), faces(config, people=3))
     assert found.identity.shape == (6,)
 
 
