@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxgen.training import damage, joining
+from jaxgen.training import damage, hosts, joining
 from jaxgen.training.errors import CheckpointMismatch, CheckpointNotSaved
 
 Tree = Any
@@ -34,7 +32,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, *, best_metric: str, create: bool = True):
         directory = directory.absolute()
-        if create and jax.process_index() == 0:
+        if create and hosts.is_first():
             _name_half_written(directory)
         score = _lowest(best_metric)
         # Orbax keeps the end of the sorted list, so descending order keeps the lowest.
@@ -178,12 +176,9 @@ class Checkpoints:
 
     def _find_damage(self, step: int) -> str | None:
         """One process reads the files; all must take the same checkpoint."""
-        first = jax.process_index() == 0
-        reason = damage.find_damage(self._directory / str(step)) if first else None
-        if jax.process_count() > 1:
-            found = multihost_utils.broadcast_one_to_all(np.bool_(reason is not None))
-            reason = (reason or "process 0 says why") if found else None
-        return reason
+        folder = self._directory / str(step)
+        reason = damage.find_damage(folder) if hosts.is_first() else None
+        return (reason or "process 0 says why") if hosts.agree(reason is not None) else None
 
     def _set_aside(self, step: int, reason: str) -> None:
         """Makes sure that a damaged checkpoint is not used, and says where it is."""
@@ -191,10 +186,9 @@ class Checkpoints:
         place = "It stays there"
         if self._writes:  # the step will be saved anew, under the same name
             place = f"It is moved to {path.parents[1] / 'damaged_checkpoints'}"
-            if jax.process_index() == 0:
+            if hosts.is_first():
                 place = f"It is kept as {damage.move_aside(path)}"
-            if jax.process_count() > 1:
-                multihost_utils.sync_global_devices("jaxgen: damaged checkpoint moved")
+            hosts.wait_for_all("the damaged checkpoint is moved")
             self._manager.reload()
         else:
             self._damaged.add(step)

@@ -9,9 +9,9 @@ import os
 import signal
 import threading
 
-import jax
 from jax.experimental import multihost_utils
 
+from jaxgen.training import hosts
 from jaxgen.training.errors import Stopped
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,9 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             return self
         # JAX's service watches SIGTERM itself where there are several processes.
-        watched = [signal.SIGINT] if jax.process_count() > 1 else [signal.SIGINT, signal.SIGTERM]
+        watched = [signal.SIGINT] if hosts.count() > 1 else [signal.SIGINT, signal.SIGTERM]
+        # Who starts a process in the background lets it ignore Ctrl-C; it stays so.
+        watched = [number for number in watched if signal.getsignal(number) != signal.SIG_IGN]
         self._handlers = {number: signal.signal(number, self._receive) for number in watched}
         return self
 
@@ -43,7 +45,7 @@ class StopRequest:
 
     def reached(self, step: int) -> bool:
         """Whether to stop after this step; to be asked after every step, on every process."""
-        if jax.process_count() == 1:
+        if hosts.count() == 1:
             return self._received is not None
         self._agreed |= multihost_utils.reached_preemption_sync_point(step)
         return self._agreed
@@ -58,6 +60,6 @@ class StopRequest:
         self._received = signal.Signals(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            if jax.process_count() > 1:
+            if hosts.count() > 1:
                 os.kill(os.getpid(), signal.SIGTERM)  # which the service passes on
         _log.warning("%s: saving after this step", self._received.name)

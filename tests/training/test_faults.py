@@ -109,7 +109,23 @@ def sent_at(step, *numbers):
     return dict(validate=validate, validate_every=1)
 
 
-def test_ctrl_c_once_saves_and_twice_ends_at_once(tmp_path):
+@pytest.fixture
+def usual_signals():
+    """Handlers as in a terminal; a process in the background starts with SIGINT ignored."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_ctrl_c_is_ignored_where_it_was_ignored_before(tmp_path, usual_signals):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert int(run(tmp_path, 6, every=4, **sent_at(3, signal.SIGINT)).step) == 6
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_ctrl_c_once_saves_and_twice_ends_at_once(tmp_path, usual_signals):
     with pytest.raises(Stopped, match="SIGINT after step 5 of 9") as stopped:
         run(tmp_path, 9, every=4, **sent_at(4, signal.SIGINT))
     assert stopped.value.exit_code == 130
@@ -121,7 +137,7 @@ def test_ctrl_c_once_saves_and_twice_ends_at_once(tmp_path):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_stop_where_a_checkpoint_is_due_saves_once(tmp_path):
+def test_a_stop_where_a_checkpoint_is_due_saves_once(tmp_path, usual_signals):
     with pytest.raises(Stopped, match="after step 4 of 9"):
         run(tmp_path, 9, every=4, **sent_at(3, signal.SIGTERM))
     assert saved_steps(tmp_path) == [4]
@@ -363,7 +379,7 @@ def test_a_nan_gradient_is_found_before_it_is_saved(tmp_path):
     chex.assert_trees_all_equal(resumed, run(tmp_path / "b", 9, batches=Batches(skip=[3, 4])))
 
 
-def test_a_rollback_is_repeated_after_a_stop(tmp_path):
+def test_a_rollback_is_repeated_after_a_stop(tmp_path, usual_signals):
     """Killed after the rollback and before the next checkpoint: the same happens again."""
     options = dict(every=4, on_nan="rollback")
     straight = run(tmp_path / "a", 9, batches=Batches(nan=[6]), **options)
