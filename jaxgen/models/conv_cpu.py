@@ -1,8 +1,8 @@
 """Which form of a convolution and of its gradients to use on CPU.
 
 XLA's own forms are as fast as a matrix product for most shapes, and up to 60 times slower for
-some: gradients of strided layers, kernels larger than the map, few channels, and gradients
-inside of loops. Which form wins where was measured on one core.
+some: gradients of strided layers, kernels larger than the map, few channels, few images, and
+gradients inside of loops. Which form wins where was measured on one core and on two.
 
 Activations are [B, H, W, C], kernels [size, size, C, D], `padding` zeros on every side.
 """
@@ -13,8 +13,8 @@ import jax
 from jaxgen.models import few_channels
 from jaxgen.models.conv_forms import by_patches, by_rows, folded, in_blocks, library, pad, plain
 
-# Output pixels of an image up to which everything stays in the cache.
-_SMALL = 16 * 16
+# Images below which XLA's gradient to the kernel is slow: they take the place of its channels.
+_FEW_IMAGES = 4
 
 
 def forward(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> chex.Array:
@@ -44,17 +44,14 @@ def backward(x: chex.Array, kernel: chex.Array, grad: chex.Array, stride: int, p
         to_input, to_kernel = few_channels.backward(pad(x, padding), kernel, grad)
         h, w = x.shape[1:3]
         return to_input[:, padding : padding + h, padding : padding + w], to_kernel
-    size, sides = len(kernel), grad.shape[1:3]
-    small = sides[0] * sides[1] <= _SMALL
-    even = size % 2 == 0
-    if size > min(sides) or (stride == 1 and small):
+    size, blocks = len(kernel), stride == 2 and len(kernel) % 2 == 0
+    form = in_blocks if blocks else plain
+    if size > min(grad.shape[1:3]) or (stride == 2 and size == 3):
         to_input = folded(grad, kernel, x.shape[1:3], stride=stride, padding=padding)
     else:
-        form = in_blocks if stride == 2 and even else plain
         to_input = jax.vjp(lambda x: form(x, kernel, stride, padding), x)[1](grad)[0]
-    if stride == 2 and size == 3 and small:
+    if len(x) < _FEW_IMAGES and not blocks:
         to_kernel = by_rows(x, grad, size, stride=stride, padding=padding)
     else:
-        form = in_blocks if stride == 2 and (even or not small) else plain
         to_kernel = jax.vjp(lambda k: form(x, k, stride, padding), kernel)[1](grad)[0]
     return to_input, to_kernel

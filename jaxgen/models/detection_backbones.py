@@ -9,6 +9,7 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxgen.models.batch_norm import BatchNorm
 from jaxgen.models.convolution import Conv
 from jaxgen.models.layers import max_pool
 from jaxgen.models.vgg import STAGES as VGG_STAGES
@@ -67,7 +68,7 @@ def normalize(
     if norm not in ("batch", "frozen"):
         raise ValueError(f'norm must be "batch", "group" or "frozen", not {norm!r}')
     running = norm == "frozen" or not train
-    return nn.BatchNorm(use_running_average=running, momentum=0.9, dtype=dtype, name=name)(x)
+    return BatchNorm(use_running_average=running, momentum=0.9, dtype=dtype, name=name)(x)
 
 
 class Light(nn.Module):

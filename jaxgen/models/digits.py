@@ -12,6 +12,7 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxgen.models.batch_norm import BatchNorm
 from jaxgen.models.convolution import Conv, normal_002, xavier_normal
 from jaxgen.models.layers import drop_channels, leaky_relu, max_pool
 
@@ -137,7 +138,7 @@ def _dense(features, dtype):
 
 
 def _batch_norm(train, dtype):
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)
+    return BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)
 
 
 def _floats(*arrays):

@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen.models.batch_norm import BatchNorm
 from jaxgen.models.convolution import conv_doubling, convolve, normal_002
 
 # (channels, stride) of the layers of each block; the trunk ends with one more convolution.
@@ -294,7 +295,7 @@ def scaled(channels: int, width: float) -> int:
 
 
 def _batch_norm(x, train, dtype):
-    norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype)
+    norm = BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype)
     return norm(x)
 
 

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen.models.adaptation import choose_features
+from jaxgen.models.batch_norm import BatchNorm
 from jaxgen.models.convolution import Conv
 from jaxgen.models.interpolation import aligned_corners_matrix, along_axes
 from jaxgen.models.vgg import he_normal, imagenet_range
@@ -74,7 +75,7 @@ class Drn26(nn.Module):
         return dict(kernel_init=he_normal, dtype=self.dtype)
 
     def _norm(self, name, train):
-        return nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=name)
+        return BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=name)
 
 
 class BasicBlock(nn.Module):
@@ -110,7 +111,7 @@ class BasicBlock(nn.Module):
                 dtype=self.dtype,
                 name=conv_name,
             )
-            norm = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=norm_name)
+            norm = BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=norm_name)
             return norm(conv(x))
 
         y = nn.relu(conv_norm(x, 3, self.stride, "conv1", "bn1"))

@@ -1,4 +1,4 @@
-"""Large kernels from or to images of few channels, on blocks of 2 x 2 pixels.
+"""Kernels from or to images of few channels, on blocks of 2 x 2 pixels.
 
 Three channels leave most of a vector register idle. A block of four pixels, taken as one pixel
 with four times the channels, fills it, and a 7 x 7 kernel becomes one of 4 x 4 blocks; see also
@@ -27,7 +27,7 @@ def suits(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> bool:
     size, _, channels, features = kernel.shape
     out = [n + 2 * padding - size + 1 for n in x.shape[1:3]]
     few = min(channels, features) <= _FEW
-    return few and stride == 1 and size >= 5 and size % 2 == 1 and all(n % 2 == 0 for n in out)
+    return few and stride == 1 and size >= 3 and size % 2 == 1 and all(n % 2 == 0 for n in out)
 
 
 def forward(x: chex.Array, kernel: chex.Array) -> chex.Array:

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxgen.models.batch_norm import BatchNorm
+
 Norm = str  # "none" or "batch"
 
 # PyTorch-style uniform initialisation for rectifiers (He et al., 2015).
@@ -220,5 +222,5 @@ def normalize(norm: Norm, x: chex.Array, *, train: bool, dtype=jnp.float32) -> c
     if norm == "none":
         return x
     if norm == "batch":
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)(x)
+        return BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)(x)
     raise ValueError(f'norm must be "none" or "batch", not {norm!r}')

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen.models.adaptation import choose_features
+from jaxgen.models.batch_norm import BatchNorm
 from jaxgen.models.convolution import Conv
 from jaxgen.models.interpolation import along_axes, half_pixel_matrix, transposed_matrix
 from jaxgen.models.layers import upsample
@@ -109,7 +110,7 @@ class CompactSegmenter(nn.Module):
                 kernel_init=he_normal,
                 dtype=self.dtype,
             )
-            norm = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype)
+            norm = BatchNorm(not train, momentum=0.9, dtype=self.dtype)
             return nn.relu(norm(conv(x)))
 
         half, quarter, eighth, context = self.widths
