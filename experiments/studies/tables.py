@@ -12,7 +12,8 @@ from collections import defaultdict
 
 from experiments.studies import records
 
-HEADLINE = {"laplace": "nme_inter_ocular", "cycada": "accuracy"}  # metric of the figure, by system
+# Metric of the figure, by system.
+HEADLINE = {"laplace": "nme_inter_ocular", "cycada": "accuracy", "dr_gan": "rank1"}
 
 
 def grouped(rows: list[dict]) -> dict[tuple, dict[str, list[float]]]:
@@ -50,22 +51,22 @@ def markdown(groups: dict[tuple, dict[str, list[float]]]) -> str:
 
 
 def figure(groups: dict[tuple, dict[str, list[float]]], metric: str):
-    """Every seed as a dot, the mean as a bar; one row of bars a variant."""
+    """What was tested: every seed as a dot, the mean as a bar in the colour of its method."""
     from jaxgen.training.figures import COLOURS, INK, label, new_figure
 
-    found = [
-        (f"{key[3]}  {key[5]}", values[metric])
-        for key, values in groups.items()
-        if metric in values
-    ]
-    drawing, axes = new_figure(8, 0.9 + 0.34 * len(found))
+    # What was chosen on validation data is no result.
+    tested = {key: v[metric] for key, v in groups.items() if metric in v and "test" in key[2]}
+    methods = sorted({key[5] for key in tested})
+    drawing, axes = new_figure(8, 0.9 + 0.34 * len(tested))
     ax = axes[0, 0]
-    for row, (_, values) in enumerate(found):
-        ax.barh(row, statistics.mean(values), color=COLOURS[0], alpha=0.35, height=0.7)
+    for row, (key, values) in enumerate(tested.items()):
+        colour = COLOURS[methods.index(key[5]) % len(COLOURS)]
+        ax.barh(row, statistics.mean(values), color=colour, alpha=0.45, height=0.7)
         ax.plot(values, [row] * len(values), "o", color=INK, markersize=4)
-    ax.set_yticks(range(len(found)), [name for name, _ in found])
+    names = [f"{variant}, {steps} steps: {method}" for *_, variant, steps, method in tested]
+    ax.set_yticks(range(len(tested)), names)
     ax.invert_yaxis()
-    label(ax, x=f"{metric}, %")
+    label(ax, x=metric)
     return drawing
 
 
