@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxgen.kernels.blur import degrade_some
 from jaxgen.kernels.heatmap import masked_mean
 from jaxgen.kernels.pixels import scale, unscale
 from jaxgen.models import dr_gan as networks
@@ -305,7 +306,9 @@ def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):
         Images [R, S, S, C] and new statistics.
     """
     people, count = mask.shape
-    key_noise, key_drop = jax.random.split(jax.random.fold_in(key, 1))
+    key_noise, key_drop, key_worse = jax.random.split(jax.random.fold_in(key, 1), 3)
+    if config.gan.degraded:
+        images = degrade_some(key_worse, images, share=config.gan.degraded)
     (feature, confidence), encoder = encoder_net(config).apply(
         {"params": params["encoder"], "batch_stats": statistics["encoder"]},
         images,

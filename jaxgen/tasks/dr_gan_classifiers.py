@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import losses
+from jaxgen.kernels.blur import degrade_some
 from jaxgen.kernels.pixels import scale
 from jaxgen.models.dr_gan import Classifier
 from jaxgen.tasks import dr_gan, dr_gan_losses
@@ -81,9 +82,10 @@ def train_step(config, part: str, state: State, batch: Any) -> tuple[State, dict
     network = net(config, part, dr_gan.num_identities(state.network.params))
 
     def loss_of(params, faces, key):
-        del key
         variables = {"params": params, "batch_stats": state.network.batch_stats}
         images, labels = scale(faces["image"]), faces[LABELS[part]]
+        if section.degraded:
+            images = degrade_some(key, images, share=section.degraded)
         (_, logits), mutated = network.apply(variables, images, train=True, mutable=["batch_stats"])
         if network.head == "additive_margin":
             each = losses.additive_margin(
@@ -96,7 +98,7 @@ def train_step(config, part: str, state: State, batch: Any) -> tuple[State, dict
 
     gradient = value_and_grad(loss_of, section.train.micro_batches)
     (loss, ((batch_stats, accuracy), _)), grads = gradient(
-        state.network.params, batch["faces"], state.key
+        state.network.params, batch["faces"], jax.random.fold_in(state.key, state.step)
     )
     network, norms = update(
         state.network,

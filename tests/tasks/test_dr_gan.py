@@ -316,7 +316,7 @@ def test_absent_image_of_a_set_changes_nothing_but_batch_statistics(sets):
         },
         {"gan.fuse": False, "pose.form": "yaw"},
         {"gan.form": "fake_class", "gan.spectral": True},
-        {"gan.head": "additive_margin"},
+        {"gan.head": "additive_margin", "gan.degraded": 0.5},
     ],
 )
 def test_every_form_of_the_step_is_sound(changes):

@@ -52,12 +52,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.recogniser.head = "softmax"  # or "additive_margin"
     # How far training crops move in the room that aligned faces leave: 1 = all of it, as published.
     config.recogniser.jitter = 1.0
+    config.recogniser.degraded = 0.0  # share of the pictures made blurred or noisy; papers: 0
     config.recogniser.train = schedule(steps=1200, batch_size=64, every=200)
     config.recogniser.optimiser = optimiser(learning_rate=4e-3, schedule="cosine")
 
     config.judge = ml_collections.ConfigDict()  # stage "pose"
     config.judge.width = 1 / 8
     config.judge.jitter = 1.0
+    config.judge.degraded = 0.0
     config.judge.train = schedule(steps=300, batch_size=64, every=100)
     config.judge.optimiser = optimiser(learning_rate=1e-3, schedule="cosine")
 
@@ -71,6 +73,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.gan.fuse = True  # draw from sets of them as well; False is the single-image form
     config.gan.jitter = 0.25  # drawings are sharper where real faces keep their place
     config.gan.drop_images = 0.5  # share of a set left out at random, so that any number works
+    # Share of the pictures that the encoder sees blurred or noisy, a reason for confidences to
+    # differ; drawings are compared with clean ones. Papers: 0.
+    config.gan.degraded = 0.0
     config.gan.form = "separate"  # real or fake apart (TPAMI); "fake_class": one more person (CVPR)
     config.gan.head = "softmax"  # or "additive_margin"
     config.gan.loss = "non_saturating"

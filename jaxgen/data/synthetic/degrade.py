@@ -1,25 +1,11 @@
-"""What a camera does to a picture: blur, grain, colour balance, block compression.
+"""What a camera does to a picture besides blur (kernels/blur.py): grain and block compression.
 
 Images are [H, W, 3] float32 sRGB in [0, 1], sides a multiple of 8 for `compress`.
 """
 
-import chex
 import jax.numpy as jnp
 import numpy as np
 from jax import random
-
-
-def blur(image, sigma):
-    """Gaussian blur by `sigma` [] pixels; the border repeats."""
-    chex.assert_rank(image, 3)
-    rows, columns = (_blur_matrix(n, sigma) for n in image.shape[:2])
-    return jnp.einsum("ij,jkc,lk->ilc", rows, image, columns)
-
-
-def _blur_matrix(size, sigma):
-    distance = jnp.arange(size)[:, None] - jnp.arange(size)
-    weight = jnp.exp(-0.5 * (distance / jnp.maximum(sigma, 1e-2)) ** 2)
-    return weight / weight.sum(1, keepdims=True)
 
 
 def grain(key, image, level):

@@ -26,6 +26,7 @@ from jaxgen.data.synthetic.asset import HAIR
 from jaxgen.data.synthetic.background import background
 from jaxgen.data.synthetic.landmarks import landmarks
 from jaxgen.data.synthetic.stored import PARTS
+from jaxgen.kernels.blur import blur
 
 SUPERSAMPLE = 2
 TOLERANCE = 0.08  # decimetres that may lie before a landmark that counts as visible
@@ -89,7 +90,7 @@ def render(head, scene, *, size):
 def photograph(key, light, scene):
     """What the camera makes of linear light [S, S, 3]: an sRGB image in [0, 1]; see `degrade`."""
     image = materials.to_srgb(materials.develop(light * scene.exposure) * scene.balance)
-    image = degrade.grain(key, degrade.blur(image, scene.blur), scene.grain)
+    image = degrade.grain(key, blur(image, scene.blur), scene.grain)
     return jnp.clip(degrade.compress(image, scene.jpeg), 0, 1)
 
 
