@@ -41,7 +41,7 @@ def load_vgg16(variables: Variables, path: str | Path) -> Variables:
         FileNotFoundError: there is no such file.
         ValueError: it is another kind of file, or its names or shapes do not fit.
     """
-    layers = dict(zip(_vgg_convolutions(), _torchvision_features(), strict=True))
+    layers = _vgg_layers(STAGES)
     layers |= {"fc6": "classifier.0", "fc7": "classifier.3"}
     renamed = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3"}  # timm
     return _load(
@@ -68,16 +68,7 @@ def load_vgg19_trunk(variables: Variables, path: str | Path, *, inside: str) -> 
         FileNotFoundError: there is no such file.
         ValueError: it is another kind of file, or its names or shapes do not fit.
     """
-    convolutions = _vgg_convolutions(STAGES_19)
-    layers = dict(zip(convolutions, _torchvision_features(STAGES_19), strict=True))
-    classifier = ("classifier.0", "classifier.3", "classifier.6")
-    return _load(
-        variables,
-        path,
-        names=lambda module: layers[module[1]] if module[0] == inside else None,
-        renamed={},
-        left_out=(*classifier, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
-    )
+    return _load_vgg_trunk(variables, path, inside, STAGES_19)
 
 
 def load_drn26(variables: Variables, path: str | Path) -> Variables:
@@ -135,15 +126,7 @@ def load_vgg16_trunk(variables: Variables, path: str | Path, *, inside: str) -> 
 
     The file has the names of torchvision's or timm's `vgg16`.
     """
-    layers = dict(zip(_vgg_convolutions(), _torchvision_features(), strict=True))
-    classifier = ("classifier.0", "classifier.3", "classifier.6")
-    return _load(
-        variables,
-        path,
-        names=lambda module: layers[module[1]] if module[0] == inside else None,
-        renamed={},
-        left_out=(*classifier, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
-    )
+    return _load_vgg_trunk(variables, path, inside, STAGES)
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -176,6 +159,19 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         if not np.isfinite(array.astype(np.float32)).all():
             raise ValueError(f"{path}: {text_files.quoted(name)} holds values that are not finite")
     return arrays
+
+
+def _load_vgg_trunk(variables, path, inside, stages):
+    layers = _vgg_layers(stages)
+    classifier = [f"classifier.{place}" for place in (0, 3, 6)]  # torchvision
+    classifier += ["pre_logits.fc1", "pre_logits.fc2", "head.fc"]  # timm
+    return _load(
+        variables,
+        path,
+        names=lambda module: layers[module[1]] if module[0] == inside else None,
+        renamed={},
+        left_out=classifier,
+    )
 
 
 def _load(variables, path, *, names, renamed, left_out):
@@ -234,18 +230,14 @@ def _to_flax(array, shape):
     return array.reshape(d, c, h, w).transpose(2, 3, 1, 0)
 
 
-def _vgg_convolutions(stages=STAGES):
-    return [
-        f"conv{stage}_{index}"
-        for stage, (_, convolutions) in enumerate(stages, 1)
-        for index in range(1, convolutions + 1)
-    ]
+def _vgg_layers(stages):
+    """Name of each convolution here -> its name in torchvision.
 
-
-def _torchvision_features(stages=STAGES):
-    """Places of the convolutions in torchvision's list of convolutions, rectifiers, poolings."""
-    names, place = [], 0
-    for _, convolutions in stages:
-        names += [f"features.{place + 2 * index}" for index in range(convolutions)]
+    torchvision has one list of convolutions, rectifiers and poolings, and names them by place.
+    """
+    layers, place = {}, 0
+    for stage, (_, convolutions) in enumerate(stages, 1):
+        for index in range(convolutions):
+            layers[f"conv{stage}_{index + 1}"] = f"features.{place + 2 * index}"
         place += 2 * convolutions + 1
-    return names
+    return layers

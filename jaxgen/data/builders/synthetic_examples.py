@@ -83,6 +83,29 @@ def rendered(scene_of, numbers, *, size):
         yield row, scene, picture
 
 
+def faces_of(scene_of, split: str, config, *, wildness, more=lambda picture: {}):
+    """Examples of a split of single faces, as (name, example).
+
+    Args:
+        scene_of: as of `rendered`; reads (seed, split, person, picture, least, most wildness).
+        split: name.
+        config: size, seed, people {split: number of people}, pictures of each person.
+        wildness: (least, most) in percent, from studio to street.
+        more: further features of a Rendering.
+    """
+    number = sorted(config.people).index(split)
+    numbers = [
+        (config.seed, number, person, picture, *wildness)
+        for person in range(config.people[split])
+        for picture in range(config.pictures)
+    ]
+    for row, scene, picture in rendered(scene_of, numbers, size=config.size):
+        group = f"{split}/{row[2]:05d}"
+        name, subset = f"{group}_{row[3]:02d}", pose_range(scene.angles[0])
+        facts = dict(group=group, name=name, subset=subset)
+        yield name, face_example(scene, picture, **facts, **more(picture))
+
+
 def keys_of(numbers):
     """Keys of the person and of the picture: [>= 4] (seed, split, person, picture) -> 2 keys."""
     import jax

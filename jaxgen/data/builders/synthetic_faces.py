@@ -86,25 +86,7 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split):
         config = self.builder_config
-        number = sorted(config.people).index(split)
-        numbers = [
-            (config.seed, number, person, picture, *config.wildness[split])
-            for person in range(config.people[split])
-            for picture in range(config.pictures)
-        ]
-        for row, scene, picture in synthetic_examples.rendered(scene_of, numbers, size=config.size):
-            group = f"{split}/{row[2]:05d}"
-            name = f"{group}_{row[3]:02d}"
-            yield (
-                name,
-                synthetic_examples.face_example(
-                    scene,
-                    picture,
-                    group=group,
-                    name=name,
-                    subset=synthetic_examples.pose_range(scene.angles[0]),
-                ),
-            )
+        return synthetic_examples.faces_of(scene_of, split, config, wildness=config.wildness[split])
 
 
 def scene_of(numbers):

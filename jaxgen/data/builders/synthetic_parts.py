@@ -72,23 +72,10 @@ class SyntheticParts(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split):
         config = self.builder_config
-        number = sorted(config.people).index(split)
-        numbers = [
-            (config.seed, number, person, picture, *config.wildness)
-            for person in range(config.people[split])
-            for picture in range(config.pictures)
-        ]
-        for row, scene, face in synthetic_examples.rendered(scene_of, numbers, size=config.size):
-            group = f"{split}/{row[2]:05d}"
-            name = f"{group}_{row[3]:02d}"
-            yield (
-                name,
-                synthetic_examples.face_example(
-                    scene,
-                    face,
-                    group=group,
-                    name=name,
-                    subset=synthetic_examples.pose_range(scene.angles[0]),
-                    mask=Image.fromarray(face.parts.astype(np.uint8)),
-                ),
-            )
+        return synthetic_examples.faces_of(
+            scene_of, split, config, wildness=config.wildness, more=_mask
+        )
+
+
+def _mask(picture):
+    return {"mask": Image.fromarray(picture.parts.astype(np.uint8))}
