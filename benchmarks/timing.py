@@ -29,6 +29,9 @@ def interleaved(
 
     Returns:
         name -> [rounds] seconds.
+
+    Raises:
+        RuntimeError: a contestant has ended.
     """
     context = multiprocessing.get_context("spawn")
     workers = {}
@@ -36,19 +39,27 @@ def interleaved(
         here, there = context.Pipe()
         process = context.Process(target=_work, args=(there, factory, options), daemon=True)
         process.start()
+        there.close()  # so that the end of the process is the end of the pipe
         workers[name] = (process, here)
-        here.recv()  # ready: no two contestants compile at once
+        _receive(here, name)  # ready: no two contestants compile at once
     seconds = {name: [] for name in contestants}
     for turn in range(warmup + rounds):
         for name, (_, pipe) in workers.items():
             time.sleep(0.02)  # the threads of the one before may still be spinning
             pipe.send("run")
-            took = pipe.recv()
+            took = _receive(pipe, name)
             if turn >= warmup:
                 seconds[name].append(took)
     for process, _ in workers.values():
         process.kill()
     return seconds
+
+
+def _receive(pipe, name):
+    try:
+        return pipe.recv()
+    except EOFError:
+        raise RuntimeError(f"{name} has ended; its error stands above") from None
 
 
 def restrict(cores: int) -> None:
@@ -104,7 +115,7 @@ def report(title: str, seconds: dict[str, list[float]], *, ours: str, items: int
     """Prints medians, quartiles and items per second, fastest first, and returns the ratio."""
     print(title)
     for name, times in sorted(seconds.items(), key=lambda pair: statistics.median(pair[1])):
-        low, middle, high = statistics.quantiles(times, n=4)
+        low, middle, high = statistics.quantiles(times, n=4) if len(times) > 1 else 3 * times
         print(
             f"  {name:38s} {1e3 * middle:8.2f} ms ({1e3 * low:.2f} - {1e3 * high:.2f})"
             f" {items / middle:9.1f} images/s"
