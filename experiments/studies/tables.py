@@ -13,7 +13,7 @@ from collections import defaultdict
 from experiments.studies import records
 
 # Metric of the figure, by system.
-HEADLINE = {"laplace": "nme_inter_ocular", "cycada": "accuracy", "dr_gan": "rank1"}
+HEADLINE = {"laplace": "nme_inter_ocular", "cycada": "accuracy"}
 
 
 def grouped(rows: list[dict]) -> dict[tuple, dict[str, list[float]]]:
