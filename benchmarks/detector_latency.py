@@ -11,7 +11,6 @@ size runs in a process of its own, in turn with the others.
 
 import argparse
 import statistics
-import sys
 
 import numpy as np
 
@@ -62,20 +61,10 @@ def main():
     for (height, width), (name, times) in zip(SIZES, seconds.items(), strict=True):
         middle, millions = statistics.median(times), height * width / 1e6
         print(f"{name:12s} {middle:7.2f} s, {middle / millions:6.2f} s a megapixel")
-        rows.append(
-            {
-                "study": "detector_latency",
-                "dataset": "random blocks",
-                "split": "",
-                "method": "jaxgen",
-                "variant": f"height={height},width={width},cores={args.cores or 'all'}",
-                "seed": 0,
-                "steps": args.rounds,
-                "metric": "seconds_per_megapixel",
-                "value": round(middle / millions, 4),
-                "command": " ".join(["python", "-m", "benchmarks.detector_latency", *sys.argv[1:]]),
-            }
-        )
+        variant = f"height={height},width={width},cores={args.cores or 'all'}"
+        facts = dict(method="jaxgen", variant=variant, rounds=args.rounds)
+        found = dict(metric="seconds_per_megapixel", value=middle / millions)
+        rows.append(timing.record("detector_latency", "random blocks", **facts, **found))
     if args.record:
         timing.append(rows)
 

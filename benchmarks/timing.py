@@ -138,18 +138,9 @@ def records(study: str, name: str, variant: str, seconds, *, ours: str, items: i
     """
 
     def entry(method, detail, metric, value):
-        return {
-            "study": study,
-            "dataset": name,
-            "split": "",
-            "method": method,
-            "variant": ",".join(filter(None, (variant, detail))),
-            "seed": 0,
-            "steps": len(seconds[ours]),
-            "metric": metric,
-            "value": round(value, 4),
-            "command": " ".join(["python", "-m", f"benchmarks.{study}", *sys.argv[1:]]),
-        }
+        facts = dict(method=method, variant=",".join(filter(None, (variant, detail))))
+        rounds = len(seconds[ours])
+        return record(study, name, **facts, rounds=rounds, metric=metric, value=value)
 
     rows = []
     for contestant, times in seconds.items():
@@ -159,6 +150,22 @@ def records(study: str, name: str, variant: str, seconds, *, ours: str, items: i
     value, fastest = ratio(seconds, ours)
     rows.append(entry(ours, f"over {fastest}", "ratio", value))
     return rows
+
+
+def record(study: str, name: str, *, method, variant, rounds, metric, value) -> dict:
+    """One line of docs/results/speed.jsonl; the command is that of this process."""
+    return {
+        "study": study,
+        "dataset": name,
+        "split": "",
+        "method": method,
+        "variant": variant,
+        "seed": 0,
+        "steps": rounds,
+        "metric": metric,
+        "value": round(value, 4),
+        "command": " ".join(["python", "-m", f"benchmarks.{study}", *sys.argv[1:]]),
+    }
 
 
 def append(rows: list[dict], path: Path = RECORDS) -> None:

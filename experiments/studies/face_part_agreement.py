@@ -45,17 +45,8 @@ def measure(data_dir: str) -> dict[str, float]:
 
 def main(_):
     """Measures, prints, and records once."""
-    figures = measure(_DATA_DIR.value)
-    for name, value in figures.items():
-        print(f"{name:>16}: {value:5.1f}")
-    if any(row["study"] == STUDY for row in records.read("cycada")):
-        print("recorded before")
-        return
-    common = {"study": STUDY, "dataset": DATASET, "split": SPLIT, "method": "drawn_from_68_points"}
-    command = "python -m experiments.studies.face_part_agreement"
-    rest = {"variant": "size=128", "seed": 0, "steps": 0, "command": command}
-    rows = [{**common, **rest, "metric": k, "value": round(v, 2)} for k, v in figures.items()]
-    records.append("cycada", rows)
+    facts = dict(dataset=DATASET, split=SPLIT, method="drawn_from_68_points", variant="size=128")
+    records.append_once("cycada", STUDY, measure(_DATA_DIR.value), **facts)
 
 
 if __name__ == "__main__":

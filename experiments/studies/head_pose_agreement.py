@@ -38,17 +38,8 @@ def measure(data_dir: str) -> dict[str, float]:
 
 def main(_):
     """Measures, prints, and records once."""
-    figures = measure(_DATA_DIR.value)
-    for name, value in figures.items():
-        print(f"{name:>16}: {value:5.2f}")
-    if any(row["study"] == STUDY for row in records.read("dr_gan")):
-        print("recorded before")
-        return
-    facts = {"study": STUDY, "dataset": DATASET, "split": SPLIT, "method": "68_points"}
-    command = "python -m experiments.studies.head_pose_agreement"
-    facts |= {"variant": "", "seed": 0, "steps": 0, "command": command}
-    rows = [{**facts, "metric": name, "value": round(v, 2)} for name, v in figures.items()]
-    records.append("dr_gan", rows)
+    facts = dict(dataset=DATASET, split=SPLIT, method="68_points", variant="")
+    records.append_once("dr_gan", STUDY, measure(_DATA_DIR.value), **facts)
 
 
 if __name__ == "__main__":

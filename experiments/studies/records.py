@@ -69,6 +69,27 @@ def append(system: str, records: Sequence[Mapping]) -> None:
         file.write("".join(json.dumps(record) + "\n" for record in records))
 
 
+def append_once(system: str, study: str, figures: Mapping[str, float], **facts) -> None:
+    """Prints figures, and records them unless the study has records.
+
+    Args:
+        system: name of the file of records.
+        study: module of experiments.studies.
+        figures: metric -> value.
+        facts: dataset, split, method, variant.
+    """
+    for name, value in figures.items():
+        print(f"{name:>16}: {value:6.2f}")
+    if any(row["study"] == study for row in read(system)):
+        print("recorded before")
+        return
+    facts |= dict(seed=0, steps=0, command=f"python -m experiments.studies.{study}")
+    append(
+        system,
+        [dict(study=study, **facts, metric=k, value=round(v, 2)) for k, v in figures.items()],
+    )
+
+
 def is_done(system: str, study: str, job: Job) -> bool:
     """Whether the records of a job exist."""
     wanted = dict(study=study, **{k: getattr(job, k) for k in _KEYS})

@@ -12,7 +12,7 @@ from collections import defaultdict
 
 from experiments.studies import records
 
-# Metric of the figure, by system.
+# Metric of the figure, in percent, by system.
 HEADLINE = {"laplace": "nme_inter_ocular", "cycada": "accuracy"}
 
 
@@ -66,7 +66,7 @@ def figure(groups: dict[tuple, dict[str, list[float]]], metric: str):
     names = [f"{variant}, {steps} steps: {method}" for *_, variant, steps, method in tested]
     ax.set_yticks(range(len(tested)), names)
     ax.invert_yaxis()
-    label(ax, x=metric)
+    label(ax, x=f"{metric}, %")
     return drawing
 
 

@@ -84,7 +84,7 @@ def train_step(config, part: str, state: State, batch: Any) -> tuple[State, dict
     def loss_of(params, faces, key):
         variables = {"params": params, "batch_stats": state.network.batch_stats}
         images, labels = scale(faces["image"]), faces[LABELS[part]]
-        if section.degraded:
+        if part == "recogniser" and section.degraded:
             images = degrade_some(key, images, share=section.degraded)
         (_, logits), mutated = network.apply(variables, images, train=True, mutable=["batch_stats"])
         if network.head == "additive_margin":

@@ -71,7 +71,6 @@ SCHEMA: Schema = {
     "recogniser.head": _HEAD,
     "recogniser.degraded": number(0, 1),
     **_training("recogniser"),
-    "judge.degraded": number(0, 1),
     "judge.width": _WIDTH,
     **_training("judge"),
     **_training("decoder"),

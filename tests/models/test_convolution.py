@@ -47,6 +47,9 @@ def assert_same_with_gradient(fast, plain, *arguments):
         (4, 1, 1, 1, (2, 5)),
         (5, 2, 2, 1, (4, 4)),
         (5, 2, 2, 1, (2, 3)),
+        # Larger maps.
+        (3, 1, 1, 1, (17, 16)),
+        (3, 2, 1, 1, (33, 32)),
         # Kernels from few channels, on blocks where the result is even.
         (3, 1, 1, 1, (4, 6)),
         (7, 1, 0, 1, (8, 10)),

@@ -59,7 +59,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.judge = ml_collections.ConfigDict()  # stage "pose"
     config.judge.width = 1 / 8
     config.judge.jitter = 1.0
-    config.judge.degraded = 0.0
     config.judge.train = schedule(steps=300, batch_size=64, every=100)
     config.judge.optimiser = optimiser(learning_rate=1e-3, schedule="cosine")
 
