@@ -5,12 +5,16 @@
 
 import dataclasses
 import importlib
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,17 +142,41 @@ def find(
 def prepare(builder) -> None:
     """Writes the set to the data directory unless it is there, with TFDS's progress bar.
 
-    Of several processes the first one writes; the others find the set, or write one of their own
-    where their data directory is another.
+    Of several processes, of one run or of several, the first one writes; the others find the
+    set, or write one of their own where their data directory is another.
     """
     from jaxgen.training import hosts
 
     with hosts.first_alone(f"preparing {builder.name}"):
         if not builder.data_path.exists():
-            _write(builder)
+            with _alone(builder):
+                if not builder.data_path.exists():  # another run wrote it meanwhile
+                    _write(builder)
         written = builder.data_path / "dataset_info.json"
         if not builder.info.splits and written.exists():  # another process wrote it
             builder.info.read_from_directory(builder.data_path)
+
+
+@contextmanager
+def _alone(builder) -> Iterator[None]:
+    """Waits while another run writes the same set. Buckets have no locks: there both write."""
+    folder = os.fspath(builder.data_path.parent)
+    if "://" in folder:
+        yield
+        return
+    import filelock
+
+    os.makedirs(folder, exist_ok=True)
+    lock = filelock.FileLock(os.path.join(folder, f".{builder.data_path.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        _log.info("another run prepares %s in %s: waiting for it", builder.name, folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _write(builder):
@@ -162,7 +190,7 @@ def _write(builder):
             "pip install 'jaxgen[prepare]'. Reading it afterwards does not."
         ) from None
     except OSError:
-        # Another process of the same job may have finished the same set a moment ago.
+        # Where there are no locks, another process may have finished the set a moment ago.
         if not builder.data_path.exists():
             raise
 
