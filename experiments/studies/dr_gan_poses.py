@@ -12,9 +12,10 @@ time and start it again. Records: docs/results/dr_gan.jsonl.
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import app
 
 from experiments.studies import records
+from experiments.studies.study_flags import ONLY, WORKDIRS
 
 STUDY, SEEDS = "dr_gan_poses", (0, 1, 2)
 MOST = 6  # fused images
@@ -43,9 +44,6 @@ STEPS = {"synthetic_multipie": 400, "cfp": 1500}
 METHODS = {"dr_gan_multi": True, "dr_gan_single": False}
 SHARED = ("recogniser", "pose", "decoder")  # stages
 
-_ONLY = flags.DEFINE_string("only", "", "Run only jobs whose study/name holds this.")
-_WORKDIRS = flags.DEFINE_string("workdirs", "runs/studies", "Folder of all runs.")
-
 
 def job(dataset: str, method: str, seed: int) -> records.Job:
     """One run of a set."""
@@ -65,12 +63,12 @@ def job(dataset: str, method: str, seed: int) -> records.Job:
 
 def main(_):
     """Runs what has no record yet, those of seed 0 first."""
-    workdirs = Path(_WORKDIRS.value) / STUDY
+    workdirs = Path(WORKDIRS.value) / STUDY
     for seed in SEEDS:
         for dataset, metrics in METRICS.items():
             for method in METHODS:
                 item = job(dataset, method, seed)
-                if _ONLY.value not in f"{STUDY}/{item.name}":
+                if ONLY.value not in f"{STUDY}/{item.name}":
                     continue
                 others = []
                 first = job(dataset, "dr_gan_multi", seed)

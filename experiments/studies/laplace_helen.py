@@ -11,9 +11,10 @@ Records: docs/results/laplace.jsonl; the table: python -m experiments.studies.ta
 import os
 from pathlib import Path
 
-from absl import app, flags
+from absl import app
 
 from experiments.studies import records
+from experiments.studies.study_flags import ONLY, WORKDIRS
 
 STUDY, TUNING = "laplace_helen", "laplace_helen_learning_rate"
 CONFIG = "experiments/configs/laplace/helen.py"
@@ -28,9 +29,6 @@ METRICS = (
     "calibration_error_scale",
 )
 WIDTHS = {"1/16": 1 / 16, "1/8": 1 / 8, "1/4": 1 / 4}
-
-_ONLY = flags.DEFINE_string("only", "", "Run only jobs whose study/name holds this.")
-_WORKDIRS = flags.DEFINE_string("workdirs", "runs/studies", "Folder of all runs.")
 
 
 def job(method: str, width: str, seed: int, *, labels: float = 1.0, steps: int = STEPS, rate=None):
@@ -96,8 +94,8 @@ def main(_):
     """Runs what has no record yet."""
     for study, items in ((TUNING, tuning_jobs), (STUDY, jobs)):
         for item in items():  # jobs() reads what tuning found
-            if _ONLY.value in f"{study}/{item.name}":
-                records.run_once("laplace", study, item, METRICS, Path(_WORKDIRS.value) / study)
+            if ONLY.value in f"{study}/{item.name}":
+                records.run_once("laplace", study, item, METRICS, Path(WORKDIRS.value) / study)
     print("nothing is left to run")
 
 

@@ -13,9 +13,10 @@ parameters? Stop it at any time and start it again. Records: docs/results/laplac
 import os
 from pathlib import Path
 
-from absl import app, flags
+from absl import app
 
 from experiments.studies import laplace_helen, records
+from experiments.studies.study_flags import ONLY, WORKDIRS
 
 STUDY = "laplace_synthetic"
 CONFIGS = "experiments/configs/laplace"
@@ -71,9 +72,9 @@ def jobs(workdirs: Path):
 
 def main(_):
     """Runs what has no record yet."""
-    workdirs = Path(flags.FLAGS.workdirs) / STUDY
+    workdirs = Path(WORKDIRS.value) / STUDY
     for item in jobs(workdirs):
-        if flags.FLAGS.only in f"{STUDY}/{item.name}":
+        if ONLY.value in f"{STUDY}/{item.name}":
             records.run_once("laplace", STUDY, item, laplace_helen.METRICS, workdirs)
     print("nothing is left to run")
 

@@ -18,9 +18,10 @@ itself. Stop it at any time and start it again. Records: docs/results/tiny_faces
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import app
 
 from experiments.studies import records
+from experiments.studies.study_flags import ONLY, WORKDIRS
 
 STUDY, SEEDS = "tiny_faces_ablation", (0, 1, 2)
 # Data set -> (config, steps of the classifier's warm start, steps of the game).
@@ -46,9 +47,6 @@ ROWS = {
 }
 HEIGHTS = ("0_10", "10_16", "16_32", "32_96", "96_inf")
 AP = ("ap", *(f"ap_height_{name}" for name in HEIGHTS))
-
-_ONLY = flags.DEFINE_string("only", "", "Run only jobs whose study/name holds this.")
-_WORKDIRS = flags.DEFINE_string("workdirs", "runs/studies", "Folder of all runs.")
 
 
 def job(dataset: str, method: str, seed: int) -> records.Job:
@@ -90,13 +88,13 @@ def options(method: str) -> dict:
 
 def main(_):
     """Runs what has no record yet, those of seed 0 first, "full" before the rows that share."""
-    workdirs = Path(_WORKDIRS.value) / STUDY
+    workdirs = Path(WORKDIRS.value) / STUDY
     for seed in SEEDS:
         for dataset in DATASETS:
             whole = job(dataset, "full", seed)
             for method, (shared, _) in ROWS.items():
                 item = job(dataset, method, seed)
-                if _ONLY.value not in f"{STUDY}/{item.name}":
+                if ONLY.value not in f"{STUDY}/{item.name}":
                     continue
                 if records.is_done("tiny_faces", STUDY, whole):
                     records.take_over(workdirs / whole.name, workdirs / item.name, shared)

@@ -125,6 +125,7 @@ def label_free_numbers(probabilities: np.ndarray, *, most: int = 2000) -> dict[s
     chosen = probabilities[rows]
     return {
         "entropy": adaptation.mean_entropy(chosen),
+        "information_maximisation": adaptation.information_maximisation(chosen),
         "soft_neighbourhood_density": adaptation.soft_neighbourhood_density(chosen),
     }
 

@@ -67,7 +67,7 @@ def write(config, workdir: Path, devices: Mesh, domains: cycada_data.Domains) ->
     Returns:
         Flat figures: <metric>_<method> for every method, the metric itself for the last of the
         run, and label_flip_rate. Where the target has no labels to measure with, only what needs
-        none: entropy and soft_neighbourhood_density.
+        none, see cycada_evaluation.label_free_numbers.
 
     Raises:
         ConfigError: no stage has trained a task network.
@@ -125,6 +125,7 @@ def _measured(config, found, last) -> dict[str, float]:
 def _meanings(numbers, name) -> dict[str, str]:
     meanings = {
         "entropy": "of the last network's predictions; lower is surer",
+        "information_maximisation": "of the last network's predictions; higher is better",
         "soft_neighbourhood_density": "of the last network's predictions; higher is better",
     }
     if name in numbers:
@@ -295,7 +296,8 @@ def _panels(config, workdir, devices, done, test) -> Picture:
 def _choice(config, stage, records) -> Picture:
     """Label-free criteria beside the accuracy that they stand for, over the steps."""
     oracle = f"validation/oracle_{cycada_evaluation.headline(config)}"
-    names = ["validation/entropy", "validation/soft_neighbourhood_density", oracle]
+    criteria = ("entropy", "information_maximisation", "soft_neighbourhood_density")
+    names = [*(f"validation/{name}" for name in criteria), oracle]
     lines: dict[str, Any] = {}
     for name in names:
         points = [(r["step"], r[name]) for r in records if name in r]

@@ -90,7 +90,9 @@ SCHEMA: Schema = {
     "alignment.gate": number(0, 1),
     "alignment.window": integer(1),
     "alignment.warmup_steps": integer(),
-    "alignment.select": one_of("latest", "entropy", "soft_neighbourhood_density"),
+    "alignment.select": one_of(
+        "latest", "entropy", "information_maximisation", "soft_neighbourhood_density"
+    ),
     **optimiser_schema("alignment.optimiser"),
     **optimiser_schema("alignment.discriminator_optimiser"),
     "evaluate.batch_size": integer(1),

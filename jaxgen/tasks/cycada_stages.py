@@ -227,6 +227,7 @@ def _train_alignment(config, workdir, devices, domains, stage):
         criterion = {
             "latest": {},
             "entropy": {"criterion": numbers["entropy"]},
+            "information_maximisation": {"criterion": -numbers["information_maximisation"]},
             "soft_neighbourhood_density": {"criterion": -numbers["soft_neighbourhood_density"]},
         }[config.alignment.select]
         if not found.confusion.sum():

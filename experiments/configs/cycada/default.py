@@ -88,7 +88,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.alignment.gate = 0.6  # the network moves while the discriminator is better than this
     config.alignment.window = 1  # steps whose accuracies are averaged for the gate
     config.alignment.warmup_steps = 100  # of the discriminator alone
-    # Which checkpoint, without target labels: latest, entropy or soft_neighbourhood_density.
+    # Which checkpoint, without target labels: latest, or the best by entropy,
+    # information_maximisation or soft_neighbourhood_density.
     config.alignment.select = "latest"
     config.alignment.train = schedule(steps=300, batch_size=64, every=50)
     config.alignment.optimiser = optimiser(learning_rate=1e-4)
