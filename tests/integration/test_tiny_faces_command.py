@@ -131,6 +131,39 @@ def test_predictions_have_all_scores_and_broken_files_are_named(trained, photos,
     assert len(read_face_boxes(tmp_path / "predictions.csv").of("large.jpg")) == len(large)
 
 
+def test_videos_are_read_frame_by_frame(trained, photos, tmp_path):
+    av = pytest.importorskip("av")
+    (tmp_path / "films").mkdir()
+    with (
+        Image.open(photos / "large.jpg") as picture,
+        av.open(str(tmp_path / "films" / "walk.mp4"), "w") as container,
+    ):
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 300, 150, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode(None))
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("name,frame,x0,y0,x1,y1\nwalk.mp4,0,10,10,30,34\nwalk.mp4,2,50,9,80,44\n")
+    assert predict(trained, tmp_path / "films", tmp_path / "out", boxes) == 2
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["timestamp"], row["x0"]) for row in rows] == [
+        ("0", "0.0", "10.0"),
+        ("2", "0.2", "50.0"),
+    ]
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [(each["frame"], len(each["faces"])) for each in written["pictures"]] == [
+        (0, 1),
+        (1, 0),
+        (2, 1),
+    ]
+    pictures = sorted((tmp_path / "out" / "pictures" / "walk.mp4").iterdir())
+    assert [path.name for path in pictures] == ["000000.jpg", "000001.jpg", "000002.jpg"]
+    with Image.open(pictures[0]) as drawn:
+        assert drawn.width == 2 * drawn.height  # small pictures are drawn enlarged
+
+
 def test_boxes_of_another_detector(trained, photos, tmp_path, caplog):
     boxes = tmp_path / "boxes.csv"
     rows = ["large.jpg,10,10,30,34,0.8", "large.jpg,280,100,320,170,", "large.jpg,400,9,420,30,0.9"]
