@@ -7,7 +7,8 @@ Three questions. How well does the main job do on unseen synthetic people? How w
 do on HELEN that saw synthetic labels only, with and without a discriminator on unlabelled real
 faces? And if its training goes on with a share of HELEN's labels, how does it compare with the
 runs of experiments.studies.laplace_helen, which had as many steps on the same labels from random
-parameters? Stop it at any time and start it again. Records: docs/results/laplace.jsonl.
+parameters, and with runs from random parameters that had as many steps in all? Stop it at any
+time and start it again. Records: docs/results/laplace.jsonl.
 """
 
 import os
@@ -60,6 +61,11 @@ def continued(seed: int, labels: float, workdirs: Path) -> records.Job:
     )
 
 
+def from_random(seed: int, labels: float) -> records.Job:
+    """What `continued` is measured against: its total of steps, all on real labels."""
+    return laplace_helen.job("laplace_kl", "1/8", seed, labels=labels, steps=2 * STEPS)
+
+
 def jobs(workdirs: Path):
     """All runs, those of seed 0 first."""
     for seed in SEEDS:
@@ -68,6 +74,8 @@ def jobs(workdirs: Path):
         yield transfer(seed, adversarial=True)
         for labels in (0.1, 0.3, 1.0):
             yield continued(seed, labels, workdirs)
+        for labels in (0.1, 1.0):
+            yield from_random(seed, labels)
 
 
 def main(_):
