@@ -5,11 +5,11 @@
         --training=experiments/configs/laplace/default.py:smoke         # to try it
 
 First a short run measures the speed, which gives the steps of --minutes. Then the same training
-runs twice to its end: undisturbed, and with a SIGTERM or a SIGKILL in turn about every --every
-minutes and a new start after each. Both must end with the same figures to the last digit. The
-memory of every process is sampled meanwhile and must not grow. Stop it at any time and start it
-again (but the undisturbed run is one only if it is not stopped). Needs Linux's /proc. Records:
-docs/results/soak.jsonl; figure: docs/images/soak_memory.png.
+runs twice to its end, at the same time, with half of the cores each: undisturbed, and with a
+SIGTERM or a SIGKILL in turn about every --every minutes and a new start after each. Both must end
+with the same figures to the last digit. The memory of every process is sampled meanwhile and must
+not grow. Stop it at any time and start it again (but the undisturbed run is one only if it is not
+stopped). Needs Linux. Records: docs/results/soak.jsonl; figure: docs/images/soak_memory.png.
 """
 
 import json
@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ METRIC = "nme_inter_ocular"
 PACE_STEPS = 60
 CHECKPOINTS = 4  # between two kills
 RUNS = ("undisturbed", "killed")
-_MINUTES = flags.DEFINE_float("minutes", 120, "Length of the undisturbed run.")
+_MINUTES = flags.DEFINE_float("minutes", 120, "Length of the undisturbed run, about.")
 _EVERY = flags.DEFINE_float("every", 5, "Minutes between two kills, give or take a half.")
 _TRAINING = flags.DEFINE_string(
     "training", "experiments/configs/laplace/default.py", "Its config, FILE or FILE:variant."
@@ -48,9 +49,11 @@ class Watch:
         folder: of the whole soak; receives RUN/ and the samples.
         run: one of RUNS.
         arguments: after `python -m experiments.laplace`.
+        cores: numbers of the processor's cores to run on.
     """
 
-    def __init__(self, folder: Path, run: str, arguments: list[str]):
+    def __init__(self, folder: Path, run: str, arguments: list[str], cores: list[int]):
+        self._cores = cores
         self._run, self._samples, self._kills = run, folder / "memory.jsonl", folder / "kills.jsonl"
         self.workdir = folder / run
         self.command = ["-m", "experiments.laplace", *arguments]
@@ -84,6 +87,7 @@ class Watch:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+            os.sched_setaffinity(process.pid, self._cores)  # before it has threads
             while process.poll() is None:
                 if training is None and metrics.exists() and metrics.stat().st_mtime > began:
                     training = time.time()  # the loop has opened its file
@@ -111,13 +115,21 @@ def resident_megabytes(pid: int) -> float | None:
     return None
 
 
+def halves() -> tuple[list[int], list[int]]:
+    """Cores for each of both runs: equally many, or results may differ in the last digit."""
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    return (cores[:half], cores[half : 2 * half]) if half else (cores, cores)
+
+
 def plan(folder: Path) -> list[str]:
     """Arguments of both runs, from the speed of a short one; the same after a new start."""
     path = folder / "plan.json"
     if path.exists():
         return json.loads(path.read_text())
     common = [f"--config={_TRAINING.value}", "--config.train.tensorboard=False"]
-    pace = Watch(folder, "pace", [*common, *_schedule(PACE_STEPS, PACE_STEPS // 6, PACE_STEPS)])
+    schedule = _schedule(PACE_STEPS, PACE_STEPS // 6, PACE_STEPS)
+    pace = Watch(folder, "pace", [*common, *schedule], halves()[0])
     if pace.live() != 0:
         raise SystemExit(f"the training does not run: see {pace.workdir / 'log.txt'}")
     config = json.loads((pace.workdir / "config.json").read_text())["train"]
@@ -138,6 +150,12 @@ def _schedule(steps: int, interval: int, validate_every: int) -> list[str]:
         steps=steps, log_every=interval, checkpoint_every=interval, validate_every=validate_every
     )
     return [f"--config.train.{key}={value}" for key, value in values.items()]
+
+
+def run_undisturbed(watch: Watch) -> None:
+    """One life, unless the run is finished."""
+    if not watch.results.exists() and watch.live() != 0:
+        raise SystemExit(f"the training failed: see {watch.workdir / 'log.txt'}")
 
 
 def run_killed(watch: Watch) -> None:
@@ -208,10 +226,12 @@ def main(_):
     folder = Path(_FOLDER.value).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     arguments = plan(folder)
-    alone, killed = (Watch(folder, run, arguments) for run in RUNS)
-    if not alone.results.exists() and alone.live() != 0:
-        raise SystemExit(f"the training failed: see {alone.workdir / 'log.txt'}")
-    run_killed(killed)
+    alone, killed = (
+        Watch(folder, run, arguments, cores) for run, cores in zip(RUNS, halves(), strict=True)
+    )
+    with ThreadPoolExecutor() as pool:
+        for future in [pool.submit(run_undisturbed, alone), pool.submit(run_killed, killed)]:
+            future.result()
     found = {
         run: json.loads(watch.results.read_text())
         for run, watch in zip(RUNS, (alone, killed), strict=True)

@@ -34,7 +34,7 @@ def fake_training(tmp_path, monkeypatch):
 
 def test_a_training_is_started_again_until_it_is_finished(fake_training):
     fake_training.mkdir()
-    watch = soak.Watch(fake_training, "killed", [])
+    watch = soak.Watch(fake_training, "killed", [], soak.halves()[1])
     soak.run_killed(watch)
     lines = (fake_training / "kills.jsonl").read_text().splitlines()
     assert [json.loads(line)["signal"] for line in lines] == [signal.SIGTERM, signal.SIGKILL]
@@ -47,6 +47,16 @@ def test_a_training_is_started_again_until_it_is_finished(fake_training):
         watch.results.unlink()
         (watch.workdir / "lives").write_text("xxx")
         soak.run_killed(watch)
+
+
+def test_both_runs_have_equally_many_cores(monkeypatch):
+    for cores, expected in (
+        ({0}, ([0], [0])),
+        ({2, 5}, ([2], [5])),
+        ({0, 1, 2, 3, 7}, ([0, 1], [2, 3])),
+    ):
+        monkeypatch.setattr(soak.os, "sched_getaffinity", lambda _, cores=cores: cores)
+        assert soak.halves() == expected
 
 
 def test_the_slope_is_that_of_training_alone():
