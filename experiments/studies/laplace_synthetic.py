@@ -32,7 +32,7 @@ def main_job(seed: int) -> records.Job:
         method="laplace_kl_adversarial",
         variant="width=1/8",
         seed=seed,
-        steps=700,
+        steps=1050,
         arguments=[],
     )
 

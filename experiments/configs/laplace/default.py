@@ -89,7 +89,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.optimiser = optimiser(learning_rate=1e-2, weight_decay=1e-5, b1=0.9)
 
     config.train = ml_collections.ConfigDict()
-    config.train.steps = 700
+    config.train.steps = 1050
     config.train.batch_size = 16
     config.train.unlabelled_batch_size = 8
     config.train.ema_decay = 0.99
