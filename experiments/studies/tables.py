@@ -63,7 +63,11 @@ def figure(groups: dict[tuple, dict[str, list[float]]], metric: str):
         colour = COLOURS[methods.index(key[5]) % len(COLOURS)]
         ax.barh(row, statistics.mean(values), color=colour, alpha=0.45, height=0.7)
         ax.plot(values, [row] * len(values), "o", color=INK, markersize=4)
-    names = [f"{variant}, {steps} steps: {method}" for *_, variant, steps, method in tested]
+    several = len({key[1] for key in tested}) > 1
+    names = [
+        f"{dataset + ', ' if several else ''}{variant}, {steps} steps: {method}"
+        for _, dataset, _, variant, steps, method in tested
+    ]
     ax.set_yticks(range(len(tested)), names)
     ax.invert_yaxis()
     label(ax, x=f"{metric}, %")
