@@ -16,6 +16,7 @@ from pathlib import Path
 
 from absl import app
 
+from experiments.configs.laplace import default
 from experiments.studies import laplace_helen, records
 from experiments.studies.study_flags import ONLY, WORKDIRS
 
@@ -32,7 +33,7 @@ def main_job(seed: int) -> records.Job:
         method="laplace_kl_adversarial",
         variant="width=1/8",
         seed=seed,
-        steps=1050,
+        steps=default.get_config().train.steps,
         arguments=[],
     )
 
