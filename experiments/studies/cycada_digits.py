@@ -68,15 +68,15 @@ def tuning_jobs(direction: str) -> Iterator[records.Job]:
 
 def chosen(direction: str) -> list[str]:
     """The translation of the tuning run with the best criterion, as arguments."""
-    found = {
-        row["variant"]: row["value"]
-        for row in records.read("cycada")
-        if (row["study"], row["dataset"], row["metric"]) == (TUNING, _dataset(direction), CRITERION)
-    }
-    if len(found) < len(RATES) * len(CYCLES):
-        raise SystemExit(f"{TUNING} is not complete for {direction}: run it without --only first")
-    settings = dict(part.split("=") for part in max(found, key=found.__getitem__).split(","))
-    return translation(float(settings["learning_rate"]), float(settings["cycle"]))
+    found = records.best_settings(
+        "cycada",
+        TUNING,
+        CRITERION,
+        count=len(RATES) * len(CYCLES),
+        largest=True,
+        dataset=_dataset(direction),
+    )
+    return translation(float(found["learning_rate"]), float(found["cycle"]))
 
 
 def _dataset(direction: str) -> str:

@@ -68,12 +68,8 @@ def tuning_jobs():
 
 def chosen_rate(loss: str) -> float:
     """The rate with the lowest validation error among the tuning runs of a loss."""
-    errors = {
-        float(row["variant"].split("learning_rate=")[1]): row["value"]
-        for row in records.read("laplace")
-        if (row["study"], row["method"], row["metric"]) == (TUNING, loss, METRICS[0])
-    }
-    return min(errors, key=errors.__getitem__)
+    found = records.best_settings("laplace", TUNING, METRICS[0], count=len(RATES), method=loss)
+    return float(found["learning_rate"])
 
 
 def jobs():
@@ -92,10 +88,9 @@ def jobs():
 
 def main(_):
     """Runs what has no record yet."""
-    for study, items in ((TUNING, tuning_jobs), (STUDY, jobs)):
-        for item in items():  # jobs() reads what tuning found
-            if ONLY.value in f"{study}/{item.name}":
-                records.run_once("laplace", study, item, METRICS, Path(WORKDIRS.value) / study)
+    for study, items in ((TUNING, tuning_jobs), (STUDY, jobs)):  # jobs() reads what tuning found
+        folder = Path(WORKDIRS.value) / study
+        records.run_all("laplace", study, items(), METRICS, folder, only=ONLY.value)
     print("nothing is left to run")
 
 

@@ -12,7 +12,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +118,54 @@ def run_once(
         if not is_done(system, study, job):
             print(f"running {study}/{job.name}", flush=True)
             run(system, study, job, metrics, workdirs, **options)
+
+
+def run_all(
+    system: str,
+    study: str,
+    jobs: Iterable[Job],
+    metrics: Sequence[str],
+    workdirs: Path,
+    *,
+    only: str = "",
+) -> None:
+    """`run_once` for every job whose study/name holds `only`; returns when all have records.
+
+    Waits for jobs that another process runs, so that what follows may read their records.
+    """
+    wanted = [job for job in jobs if only in f"{study}/{job.name}"]
+    while missing := [job for job in wanted if not is_done(system, study, job)]:
+        for job in missing:
+            run_once(system, study, job, metrics, workdirs)
+        if not any(is_done(system, study, job) for job in missing):
+            time.sleep(10)
+
+
+def best_settings(
+    system: str, study: str, metric: str, *, count: int, largest: bool = False, **facts
+) -> dict[str, str]:
+    """Settings of the tuning run with the best figure, as its variant "key=value,..." has them.
+
+    Args:
+        system: name of the file of records.
+        study: the tuning.
+        metric: that chooses.
+        count: tuning runs that there must be.
+        largest: whether the largest figure is the best.
+        facts: what records must have beside that, such as method or dataset.
+
+    Raises:
+        SystemExit: runs are missing; half a tuning chooses nothing.
+    """
+    wanted = facts | dict(study=study, metric=metric)
+    rows = [row for row in read(system) if all(row[k] == v for k, v in wanted.items())]
+    if len(rows) < count:
+        raise SystemExit(
+            f"{study} has {len(rows)} of {count} runs for {facts or metric}: run it without "
+            "--only first"
+        )
+    row = (max if largest else min)(rows, key=lambda row: row["value"])
+    return dict(part.split("=") for part in row["variant"].split(","))
 
 
 def take_over(before: Path, workdir: Path, stages: Sequence[str]) -> None:

@@ -67,6 +67,36 @@ def test_job_of_another_process_is_left_alone(docs, monkeypatch):
     assert len(started) == 1
 
 
+def test_all_jobs_are_run_and_those_of_others_are_waited_for(docs, monkeypatch):
+    """The second job is another process's until the first is done here."""
+    jobs = [JOB._replace(seed=seed) for seed in range(3)]
+    order = []
+
+    def run(system, study, job, metrics, workdirs):
+        order.append(job.seed)
+        finished = [job, jobs[1]] if job.seed == 0 else [job]
+        for each in finished:
+            facts = {key: getattr(each, key) for key in records._KEYS}
+            records.append(system, [dict(study=study, metric="nme", value=1.0, **facts)])
+
+    monkeypatch.setattr(records, "run", run)
+    records.run_all("fake", "study", jobs, ["nme"], docs / "runs", only="seed")
+    assert order == [0, 2]
+    records.run_all("fake", "study", jobs, ["nme"], docs / "runs")
+    records.run_all("fake", "other", jobs, ["nme"], docs / "runs", only="study/")
+    assert order == [0, 2]
+
+
+def test_the_best_settings_are_those_of_a_whole_tuning(docs):
+    rows = [record(0, value) | dict(variant=f"width=1/8,rate={value}") for value in (4.0, 3.0)]
+    records.append("laplace", [*rows, record(0, 1.0, "soft_argmax_l2")])
+    choice = dict(metric="nme_inter_ocular", method="laplace_kl")
+    assert records.best_settings("laplace", "s", count=2, **choice)["rate"] == "3.0"
+    assert records.best_settings("laplace", "s", count=2, largest=True, **choice)["rate"] == "4.0"
+    with pytest.raises(SystemExit, match="2 of 3 runs"):
+        records.best_settings("laplace", "s", count=3, **choice)
+
+
 def test_failed_job_leaves_no_record(docs):
     with pytest.raises(Exception, match="returned non-zero"):
         records.run("missing", "study", JOB, ["nme"], docs / "runs")
