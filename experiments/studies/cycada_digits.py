@@ -96,19 +96,16 @@ def job(direction: str, method: str, seed: int, arguments=()) -> records.Job:
     )
 
 
-def run(study: str, item: records.Job, metrics, others=(), *, before=None, stages=()) -> bool:
-    """Runs a job unless it has a record, with finished stages of another one.
+def run(study: str, item: records.Job, metrics, others=(), **start) -> bool:
+    """Runs a job unless it has a record; `start` says whose stages it takes, see `run_once`.
 
     Returns:
         Whether the job was asked for and is still missing: another process runs it.
     """
     if ONLY.value not in f"{study}/{item.name}":
         return False
-    folder = Path(WORKDIRS.value) / study
-    if before and records.is_done("cycada", study, before):
-        records.take_over(folder / before.name, folder / item.name, stages)
-    options = dict(length="translation.train.steps", others=others)
-    records.run_once("cycada", study, item, metrics, folder, **options)
+    options = dict(length="translation.train.steps", others=others, **start)
+    records.run_once("cycada", study, item, metrics, Path(WORKDIRS.value) / study, **options)
     return not records.is_done("cycada", study, item)
 
 
@@ -121,7 +118,7 @@ def tune() -> None:
         for direction in DIRECTIONS:
             items = list(tuning_jobs(direction))
             for item in items:  # all judge by the same source network
-                missing |= run(TUNING, item, criteria, before=items[0], stages=["source"])
+                missing |= run(TUNING, item, criteria, before=items[0], shared=["source"])
         time.sleep(10 if missing else 0)
 
 
@@ -140,8 +137,8 @@ def main(_):
                 stages = "--config.stages=source,target,translation,pixel"
                 item = job(direction, name, seed, [stages, *chosen(direction), *arguments])
                 others = [(name, "accuracy", "accuracy_pixel")]
-                shared = ["source", "target"]
-                run(STUDY, item, ["label_flip_rate"], others, before=whole, stages=shared)
+                start = dict(before=whole, shared=["source", "target"])
+                run(STUDY, item, ["label_flip_rate"], others, **start)
     print("nothing is left to run")
 
 

@@ -71,9 +71,6 @@ def main(_):
                 if ONLY.value not in f"{STUDY}/{item.name}":
                     continue
                 others = []
-                first = job(dataset, "dr_gan_multi", seed)
-                if records.is_done("dr_gan", STUDY, first):
-                    records.take_over(workdirs / first.name, workdirs / item.name, SHARED)
                 if method == "dr_gan_multi":
                     others = [("recogniser", name, f"{name}_recogniser") for name in metrics]
                 extra = () if dataset == "cfp" else ("pose_obedience", "identity_similarity")
@@ -83,6 +80,8 @@ def main(_):
                     item,
                     [*metrics, *extra],
                     workdirs,
+                    before=job(dataset, "dr_gan_multi", seed),
+                    shared=SHARED,
                     length="gan.train.steps",
                     others=others,
                 )

@@ -101,9 +101,19 @@ _KEYS = ("dataset", "split", "method", "variant", "seed", "steps")
 
 
 def run_once(
-    system: str, study: str, job: Job, metrics: Sequence[str], workdirs: Path, **options
+    system: str,
+    study: str,
+    job: Job,
+    metrics: Sequence[str],
+    workdirs: Path,
+    *,
+    before: Job | None = None,
+    shared: Sequence[str] = (),
+    **options,
 ) -> None:
-    """Runs a job that has no record and that no other process runs; arguments as of `run`.
+    """Runs a job that has no record and that no other process runs; other arguments as of `run`.
+
+    `shared` are stages that are copied from the job `before` if that one has been recorded.
 
     So a study may be started several times: on CPU, two processes pinned to one core each are
     faster than one on two cores (`taskset -c 0 python -m ... & taskset -c 1 python -m ...`).
@@ -117,6 +127,8 @@ def run_once(
             return
         if not is_done(system, study, job):
             print(f"running {study}/{job.name}", flush=True)
+            if before and is_done(system, study, before):
+                take_over(workdirs / before.name, workdirs / job.name, shared)
             run(system, study, job, metrics, workdirs, **options)
 
 

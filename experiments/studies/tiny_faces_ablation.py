@@ -96,9 +96,10 @@ def main(_):
                 item = job(dataset, method, seed)
                 if ONLY.value not in f"{STUDY}/{item.name}":
                     continue
-                if records.is_done("tiny_faces", STUDY, whole):
-                    records.take_over(workdirs / whole.name, workdirs / item.name, shared)
-                records.run_once("tiny_faces", STUDY, item, (), workdirs, **options(method))
+                start = dict(before=whole, shared=shared)
+                records.run_once(
+                    "tiny_faces", STUDY, item, (), workdirs, **start, **options(method)
+                )
     print("nothing is left to run")
 
 

@@ -67,24 +67,44 @@ def test_job_of_another_process_is_left_alone(docs, monkeypatch):
     assert len(started) == 1
 
 
+def finish(job, system="fake"):
+    facts = {key: getattr(job, key) for key in records._KEYS}
+    records.append(system, [dict(study="study", metric="nme", value=1.0, **facts)])
+
+
 def test_all_jobs_are_run_and_those_of_others_are_waited_for(docs, monkeypatch):
-    """The second job is another process's until the first is done here."""
-    jobs = [JOB._replace(seed=seed) for seed in range(3)]
-    order = []
+    jobs, order = [JOB._replace(seed=seed) for seed in range(3)], []
 
     def run(system, study, job, metrics, workdirs):
         order.append(job.seed)
-        finished = [job, jobs[1]] if job.seed == 0 else [job]
-        for each in finished:
-            facts = {key: getattr(each, key) for key in records._KEYS}
-            records.append(system, [dict(study=study, metric="nme", value=1.0, **facts)])
+        finish(job)
 
     monkeypatch.setattr(records, "run", run)
-    records.run_all("fake", "study", jobs, ["nme"], docs / "runs", only="seed")
-    assert order == [0, 2]
-    records.run_all("fake", "study", jobs, ["nme"], docs / "runs")
+    (docs / "runs").mkdir()
+    with (docs / "runs" / f"{jobs[1].name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        monkeypatch.setattr(records.time, "sleep", lambda _: finish(jobs[1]))
+        records.run_all("fake", "study", jobs, ["nme"], docs / "runs")
+    assert order == [0, 2] and all(records.is_done("fake", "study", job) for job in jobs)
     records.run_all("fake", "other", jobs, ["nme"], docs / "runs", only="study/")
     assert order == [0, 2]
+
+
+def test_stages_are_copied_by_the_process_that_runs_the_job(docs, monkeypatch):
+    first, second = JOB, JOB._replace(seed=1)
+    workdirs = docs / "runs"
+    (workdirs / first.name / "source").mkdir(parents=True)
+    monkeypatch.setattr(records, "run", lambda *args, **options: None)
+    start = dict(before=first, shared=["source"])
+    records.run_once("fake", "study", second, ["nme"], workdirs, **start)
+    assert not (workdirs / second.name / "source").exists()  # the first may still be running
+    finish(first)
+    with (workdirs / f"{second.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        records.run_once("fake", "study", second, ["nme"], workdirs, **start)
+        assert not (workdirs / second.name / "source").exists()
+    records.run_once("fake", "study", second, ["nme"], workdirs, **start)
+    assert (workdirs / second.name / "source").exists()
 
 
 def test_the_best_settings_are_those_of_a_whole_tuning(docs):
