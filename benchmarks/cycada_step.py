@@ -1,4 +1,4 @@
-"""CyCADA's image-translation step, jaxgen against PyTorch on CPU.
+"""CyCADA's image-translation step, jaxgen against PyTorch, on the CPU or on one GPU.
 
     python -m benchmarks.cycada_step
     python -m benchmarks.cycada_step --batch=8 --features=64 --blocks=9 --record
@@ -77,13 +77,13 @@ def torch_run(*, batch, features, blocks, channels_last, keep_freed, cores):
         from jaxgen import host_memory
 
         host_memory.keep_freed()
-    import torch
+    torch, device = timing.use_torch()
 
     from benchmarks import torch_cycle_gan as peer
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
     images = torch.from_numpy(make_batch(batch).transpose(0, 1, 4, 2, 3) / np.float32(127.5) - 1)
-    source, target = (x.contiguous(memory_format=layout) for x in images)
+    source, target = (x.to(device).contiguous(memory_format=layout) for x in images)
     translation = peer.Translation(features, blocks, layout)
     return lambda: translation.step(source, target)
 

@@ -1,4 +1,4 @@
-"""DR-GAN's training step, jaxgen against PyTorch on CPU.
+"""DR-GAN's training step, jaxgen against PyTorch, on the CPU or on one GPU.
 
     python -m benchmarks.dr_gan_step
     python -m benchmarks.dr_gan_step --people=4 --images=4 --size=96 --width=1 --record
@@ -116,7 +116,7 @@ def torch_run(*, part, people, images, size, width, channels_last, keep_freed, c
         from jaxgen import host_memory
 
         host_memory.keep_freed()
-    import torch
+    torch, device = timing.use_torch()
 
     from benchmarks import torch_dr_gan as peer
 
@@ -128,14 +128,14 @@ def torch_run(*, part, people, images, size, width, channels_last, keep_freed, c
     )  # fmt: skip
     batch = make_batch(people, images, size)
     floats = batch["image"].reshape(-1, size, size, 3).transpose(0, 3, 1, 2) / np.float32(127.5)
-    pixels = torch.from_numpy(floats - 1).contiguous(memory_format=layout)
+    pixels = torch.from_numpy(floats - 1).to(device).contiguous(memory_format=layout)
     if part == "encoder":
         return lambda: gan.encoder(pixels)[0].mean().backward()
     if part == "decoder":
         code = torch.ones(len(pixels), model.features + POSES + model.noise)
         return lambda: gan.decoder(code).mean().backward()
     pixels = pixels.unflatten(0, (people, images))
-    labels = (torch.from_numpy(batch[key]).long() for key in ("identity", "pose"))
+    labels = (torch.from_numpy(batch[key]).long().to(device) for key in ("identity", "pose"))
     return partial(gan.step, pixels, *labels)
 
 

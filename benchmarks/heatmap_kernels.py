@@ -1,4 +1,4 @@
-"""Heatmap to point and divergence, forward and backward, against dsntnn and kornia on CPU.
+"""Heatmap to point and divergence, forward and backward, against dsntnn and kornia.
 
     python -m benchmarks.heatmap_kernels
     python -m benchmarks.heatmap_kernels --batch=64 --size=64 --record
@@ -52,12 +52,12 @@ def torch_run(*, batch, size, library):
     from jaxgen import host_memory
 
     host_memory.keep_freed()
-    import torch
+    torch, device = timing.use_torch()
 
     logits, points = make_batch(batch, size)
-    logits = torch.from_numpy(np.ascontiguousarray(logits.transpose(0, 3, 1, 2)))
+    logits = torch.from_numpy(np.ascontiguousarray(logits.transpose(0, 3, 1, 2))).to(device)
     logits.requires_grad_()
-    points = torch.from_numpy(points)
+    points = torch.from_numpy(points).to(device)
     loss = {"dsntnn": _dsntnn, "kornia": _kornia, "pytorch": _pytorch}[library](size)
 
     def run():

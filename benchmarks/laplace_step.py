@@ -1,4 +1,5 @@
-"""LaplaceKL training step and inference, jaxgen against PyTorch on CPU.
+"""LaplaceKL training step and inference, jaxgen against PyTorch, on the CPU or on one
+GPU.
 
     python -m benchmarks.laplace_step --width=1/8 --batch=16
     python -m benchmarks.laplace_step --width=1/4 --norm=batch --record
@@ -91,14 +92,15 @@ def torch_run(*, batch, width, norm, dropout, train, channels_last, keep_freed):
         from jaxgen import host_memory
 
         host_memory.keep_freed()
-    import torch
+    torch, device = timing.use_torch()
 
     from benchmarks import torch_landmark_net as peer
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
     images, points = make_batch(batch)
-    images = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-    points = torch.from_numpy(points)
+    images = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+    images = images.contiguous(memory_format=layout)
+    points = torch.from_numpy(points).to(device)
     net = peer.LandmarkNet(POINTS, width, norm, dropout).to(memory_format=layout).train(train)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-5)
 

@@ -41,7 +41,11 @@ def interleaved(
         process.start()
         there.close()  # so that the end of the process is the end of the pipe
         workers[name] = (process, here)
-        _receive(here, name)  # ready: no two contestants compile at once
+    for name, (_, pipe) in workers.items():
+        _receive(pipe, name)  # made: imports take a while and disturb nobody
+    for name, (_, pipe) in workers.items():
+        pipe.send("run")
+        _receive(pipe, name)  # no two contestants compile, or try out algorithms, at once
     seconds = {name: [] for name in contestants}
     for turn in range(warmup + rounds):
         for name, (_, pipe) in workers.items():
@@ -68,8 +72,35 @@ def restrict(cores: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
+def use_torch():
+    """PyTorch, whose new tensors lie on the GPU if there is one.
+
+    Returns:
+        The module, and where images go that come from NumPy. On a GPU, matrix units may round
+        float32 factors to TF32, as XLA lets them, and cuDNN tries its algorithms out.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        torch.set_default_device("cuda")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+    return torch, torch.get_default_device()
+
+
+def gpu_name() -> str:
+    """The GPU that both sides use, as its maker names it; "" if there is none, or no PyTorch."""
+    try:
+        import torch
+    except ImportError:
+        return ""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
 def torch_variants(factory: Callable, options: dict) -> dict[str, tuple[Callable, dict]]:
     """PyTorch in both layouts, each with its own memory settings and with jaxgen's.
+
+    On a GPU there are no memory settings of the host to compare.
 
     Args:
         factory: takes channels_last and keep_freed besides the options.
@@ -84,20 +115,32 @@ def torch_variants(factory: Callable, options: dict) -> dict[str, tuple[Callable
             options | dict(channels_last=layout == "channels_last", keep_freed=kept),
         )
         for layout in ("nchw", "channels_last")
-        for kept in (False, True)
+        for kept in ((False,) if gpu_name() else (False, True))
     }
 
 
 def _work(pipe, factory, options):
     run = factory(**options)
+    pipe.send("made")
+    pipe.recv()
     run()
+    _finish()
     pipe.send("ready")
     while True:
         pipe.recv()
         run()  # brings back into the caches what others have pushed out
+        _finish()
         start = time.perf_counter()
         run()
+        _finish()
         pipe.send(time.perf_counter() - start)
+
+
+def _finish():
+    """Waits for what PyTorch has sent to a GPU; jaxgen's side waits by itself."""
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def ratio(seconds: dict[str, list[float]], ours: str) -> tuple[float, str]:
@@ -136,9 +179,10 @@ def records(study: str, name: str, variant: str, seconds, *, ours: str, items: i
         ours: our name in `seconds`.
         items: images a run.
     """
+    device = gpu_name()
 
     def entry(method, detail, metric, value):
-        facts = dict(method=method, variant=",".join(filter(None, (variant, detail))))
+        facts = dict(method=method, variant=",".join(filter(None, (variant, device, detail))))
         rounds = len(seconds[ours])
         return record(study, name, **facts, rounds=rounds, metric=metric, value=value)
 

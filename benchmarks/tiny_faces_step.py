@@ -1,4 +1,4 @@
-"""The tiny-face GAN's steps, jaxgen against PyTorch on CPU.
+"""The tiny-face GAN's steps, jaxgen against PyTorch, on the CPU or on one GPU.
 
     python -m benchmarks.tiny_faces_step
     python -m benchmarks.tiny_faces_step --batch=2 --low=32 --width=1 --blocks=8 --record
@@ -89,7 +89,7 @@ def torch_run(*, step, batch, low, width, blocks, channels_last, keep_freed, cor
         from jaxgen import host_memory
 
         host_memory.keep_freed()
-    import torch
+    torch, device = timing.use_torch()
 
     from benchmarks import torch_super_resolution as peer
 
@@ -103,7 +103,7 @@ def torch_run(*, step, batch, low, width, blocks, channels_last, keep_freed, cor
     def images(name):
         both = np.concatenate([parts[part][name] for part in ("face", "background")])
         floats = torch.from_numpy(both.transpose(0, 3, 1, 2) / np.float32(127.5) - 1)
-        return floats.contiguous(memory_format=layout)
+        return floats.to(device).contiguous(memory_format=layout)
 
     is_face = (torch.arange(batch) < batch // 2).float()
     train = gan.joint_step if step == "joint" else gan.generator_step

@@ -1,7 +1,7 @@
 """The claims of CyCADA on MNIST and USPS: every method, both directions, and what each loss does.
 
     export JAXGEN_DATA=...                    # mnist, usps as published
-    nice python -m experiments.studies.cycada_digits [--only=SUBSTRING] [--workdirs=DIR]
+    nice python -m experiments.studies.cycada_digits [--only=PATTERN] [--workdirs=DIR]
 
 First the generators' learning rate and the weight of the cycle loss are chosen for each direction,
 without a target label: short runs, and of the network trained on their translations the mutual
@@ -22,7 +22,7 @@ from pathlib import Path
 from absl import app
 
 from experiments.studies import records
-from experiments.studies.study_flags import ONLY, WORKDIRS
+from experiments.studies.study_flags import WORKDIRS, is_asked_for
 
 STUDY, TUNING = "cycada_digits", "cycada_digits_translation"
 CONFIG = "experiments/configs/cycada/digits.py"
@@ -102,7 +102,7 @@ def run(study: str, item: records.Job, metrics, others=(), **start) -> bool:
     Returns:
         Whether the job was asked for and is still missing: another process runs it.
     """
-    if ONLY.value not in f"{study}/{item.name}":
+    if not is_asked_for(study, item.name):
         return False
     options = dict(length="translation.train.steps", others=others, **start)
     records.run_once("cycada", study, item, metrics, Path(WORKDIRS.value) / study, **options)

@@ -1,13 +1,16 @@
 """The claims of DR-GAN: whether drawing helps recognition across poses, and several images do.
 
     export JAXGEN_DATA=...                    # cfp, for the second half
-    nice python -m experiments.studies.dr_gan_poses [--only=SUBSTRING] [--workdirs=DIR]
+    nice python -m experiments.studies.dr_gan_poses [--only=PATTERN] [--workdirs=DIR]
 
-On synthetic_multipie (25 held-out people) and CFP (people 321-400): the recogniser without a
-generator, single-image and multi-image DR-GAN, with the same encoder. Both DR-GANs of a seed begin
-with the same recogniser and decoder, which are trained once and copied, so each recorded command
-gives the same run by itself; the multi-image run measures that recogniser as well. Stop it at any
-time and start it again. Records: docs/results/dr_gan.jsonl.
+First the last stage's settings are chosen on synthetic_multipie, by rank-1 over all yaws of a
+quarter of the training people, who are held out; nothing of the test people is read. Then, on
+synthetic_multipie (25 test people) and CFP (people 321-400): the recogniser without a generator,
+single-image and multi-image DR-GAN, with the same encoder, and a recogniser that trains for as many
+more steps as DR-GAN's last stage takes. Both DR-GANs of a seed begin with the same recogniser and
+decoder, which are trained once and copied, so each recorded command gives the same run by itself;
+the multi-image run measures that recogniser as well. Stop it at any time and start it again.
+Records: docs/results/dr_gan.jsonl.
 """
 
 from pathlib import Path
@@ -15,9 +18,9 @@ from pathlib import Path
 from absl import app
 
 from experiments.studies import records
-from experiments.studies.study_flags import ONLY, WORKDIRS
+from experiments.studies.study_flags import WORKDIRS, is_asked_for
 
-STUDY, SEEDS = "dr_gan_poses", (0, 1, 2)
+STUDY, TUNING, SEEDS = "dr_gan_poses", "dr_gan_settings", (0, 1, 2)
 MOST = 6  # fused images
 YAWS = (0, 15, 30, 45, 60)
 BY_IMAGES = [
@@ -39,53 +42,113 @@ METRICS = {
     ],
 }
 CONFIGS = {"synthetic_multipie": "default", "cfp": "cfp"}
-STEPS = {"synthetic_multipie": 400, "cfp": 1500}
+RECOGNISER_STEPS = {"synthetic_multipie": 1200, "cfp": 1500}
 # method -> whether it draws from sets of images too; both see 64 images a step.
 METHODS = {"dr_gan_multi": True, "dr_gan_single": False}
 SHARED = ("recogniser", "pose", "decoder")  # stages
+CRITERION = "rank1"
 
 
-def job(dataset: str, method: str, seed: int) -> records.Job:
+def weights(adversarial: float, identity: float, pose: float) -> list[str]:
+    """Of the game, as arguments; the pixel loss has 30 in all settings."""
+    values = dict(adversarial=adversarial, identity=identity, pose=pose)
+    return [f"--config.gan.weights.{name}={value}" for name, value in values.items()]
+
+
+RATE = ["--config.gan.optimiser.learning_rate=0.001"]
+DEGRADED = ["--config.recogniser.degraded=0.3", "--config.gan.degraded=0.5"]
+# Setting of the last stage -> (its steps, arguments). "drawing" has no game: the encoder learns
+# from what the decoder cannot draw.
+SETTINGS = {
+    "game": (400, []),
+    "long_game": (3000, []),
+    "light_game": (3000, weights(0.02, 0.05, 0.05)),
+    "warm_game": (3000, [*weights(0.02, 0.5, 0.1), "--config.gan.warm_start=both"]),
+    "drawing": (3000, [*weights(0.0, 0.0, 0.0), *RATE]),
+    "drawing_degraded": (3000, [*weights(0.0, 0.0, 0.0), *RATE, *DEGRADED]),
+    "light_game_degraded": (3000, [*weights(0.02, 0.05, 0.05), *DEGRADED]),
+}
+
+
+def job(dataset: str, method: str, seed: int, setting: str) -> records.Job:
     """One run of a set."""
+    steps, arguments = SETTINGS[setting]
     return records.Job(
         dataset=dataset,
         split="test",
         method=method,
-        variant="width=1/4",
+        variant=f"width=1/4,setting={setting}",
         seed=seed,
-        steps=STEPS[dataset],
+        steps=steps,
         arguments=[
             f"--config=experiments/configs/dr_gan/{CONFIGS[dataset]}.py",
             f"--config.gan.fuse={METHODS[method]}",
+            *arguments,
         ],
+    )
+
+
+def tuning_jobs() -> list[records.Job]:
+    """A run of every setting, measured on held-out training people."""
+    held_out = [
+        "--config.data.validation_fraction=0.25",
+        "--config.test.probe=validation",
+        "--config.test.gallery=",
+    ]
+    items = [job("synthetic_multipie", "dr_gan_multi", 0, setting) for setting in SETTINGS]
+    return [
+        item._replace(split="validation", arguments=[*item.arguments, *held_out]) for item in items
+    ]
+
+
+def longer_recogniser(whole: records.Job) -> records.Job:
+    """The recogniser of a DR-GAN run with the steps of the last stage besides."""
+    steps = RECOGNISER_STEPS[whole.dataset] + whole.steps
+    arguments = [argument for argument in whole.arguments if ".gan." not in argument]
+    return whole._replace(
+        method="recogniser_longer",
+        steps=steps,
+        arguments=[*arguments, "--config.stages=recogniser"],
     )
 
 
 def main(_):
     """Runs what has no record yet, those of seed 0 first."""
-    workdirs = Path(WORKDIRS.value) / STUDY
+    workdirs = Path(WORKDIRS.value)
+    metrics = METRICS["synthetic_multipie"]
+    others = [("recogniser", name, f"{name}_recogniser") for name in metrics]
+    options = dict(length="gan.train.steps", others=others)
+    jobs = tuning_jobs()
+    records.run_all(
+        "dr_gan", TUNING, jobs, metrics, workdirs / TUNING, only=is_asked_for, **options
+    )
+    facts = dict(method="dr_gan_multi", split="validation")
+    found = records.best_settings(
+        "dr_gan", TUNING, CRITERION, count=len(jobs), largest=True, **facts
+    )
     for seed in SEEDS:
-        for dataset, metrics in METRICS.items():
-            for method in METHODS:
-                item = job(dataset, method, seed)
-                if ONLY.value not in f"{STUDY}/{item.name}":
-                    continue
-                others = []
-                if method == "dr_gan_multi":
-                    others = [("recogniser", name, f"{name}_recogniser") for name in metrics]
-                extra = () if dataset == "cfp" else ("pose_obedience", "identity_similarity")
-                records.run_once(
-                    "dr_gan",
-                    STUDY,
-                    item,
-                    [*metrics, *extra],
-                    workdirs,
-                    before=job(dataset, "dr_gan_multi", seed),
-                    shared=SHARED,
-                    length="gan.train.steps",
-                    others=others,
-                )
+        for dataset in METRICS:
+            run_methods(dataset, seed, found["setting"], workdirs / STUDY)
     print("nothing is left to run")
+
+
+def run_methods(dataset: str, seed: int, setting: str, workdirs: Path) -> None:
+    """Multi-image DR-GAN and the recogniser that it began with, then the others."""
+    metrics, whole = METRICS[dataset], job(dataset, "dr_gan_multi", seed, setting)
+    extra = [] if dataset == "cfp" else ["pose_obedience", "identity_similarity"]
+    for item in (whole, job(dataset, "dr_gan_single", seed, setting)):
+        others = []
+        if item is whole:
+            others = [("recogniser", name, f"{name}_recogniser") for name in metrics]
+        options = dict(length="gan.train.steps", others=others, before=whole, shared=SHARED)
+        run(item, [*metrics, *extra], workdirs, **options)
+    run(longer_recogniser(whole), metrics, workdirs, length="recogniser.train.steps")
+
+
+def run(item: records.Job, metrics, workdirs: Path, **options) -> None:
+    """Runs a job that is asked for."""
+    if is_asked_for(STUDY, item.name):
+        records.run_once("dr_gan", STUDY, item, metrics, workdirs, **options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The claims of LaplaceKL on HELEN: which loss, how narrow, how few labels, what D adds.
 
     export JAXGEN_DATA=...                    # 300w/helen, faces_unlabelled
-    nice python -m experiments.studies.laplace_helen [--only=SUBSTRING] [--workdirs=DIR]
+    nice python -m experiments.studies.laplace_helen [--only=PATTERN] [--workdirs=DIR]
 
 One budget for every run. Each loss first gets its own learning rate, chosen on validation
 faces; HELEN test is read once a run, at its end. Stop it at any time and start it again.
@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import app
 
 from experiments.studies import records
-from experiments.studies.study_flags import ONLY, WORKDIRS
+from experiments.studies.study_flags import WORKDIRS, is_asked_for
 
 STUDY, TUNING = "laplace_helen", "laplace_helen_learning_rate"
 CONFIG = "experiments/configs/laplace/helen.py"
@@ -90,7 +90,7 @@ def main(_):
     """Runs what has no record yet."""
     for study, items in ((TUNING, tuning_jobs), (STUDY, jobs)):  # jobs() reads what tuning found
         folder = Path(WORKDIRS.value) / study
-        records.run_all("laplace", study, items(), METRICS, folder, only=ONLY.value)
+        records.run_all("laplace", study, items(), METRICS, folder, only=is_asked_for)
     print("nothing is left to run")
 
 

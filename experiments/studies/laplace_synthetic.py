@@ -1,7 +1,7 @@
 """What rendered faces are worth: the main job, transfer to real faces, labels that they replace.
 
     export JAXGEN_DATA=...                    # 300w/helen, faces_unlabelled
-    nice python -m experiments.studies.laplace_synthetic [--only=SUBSTRING] [--workdirs=DIR]
+    nice python -m experiments.studies.laplace_synthetic [--only=PATTERN] [--workdirs=DIR]
 
 Three questions. How well does the main job do on unseen synthetic people? How well does a network
 do on HELEN that saw synthetic labels only, with and without a discriminator on unlabelled real
@@ -19,7 +19,7 @@ from absl import app
 
 from experiments.configs.laplace import default
 from experiments.studies import laplace_helen, records
-from experiments.studies.study_flags import ONLY, WORKDIRS
+from experiments.studies.study_flags import WORKDIRS, is_asked_for
 
 STUDY, TUNING = "laplace_synthetic", "laplace_synthetic_learning_rate"
 CONFIGS = "experiments/configs/laplace"
@@ -102,7 +102,7 @@ def main(_):
 
     def run(study, jobs):
         metrics = laplace_helen.METRICS
-        records.run_all("laplace", study, jobs, metrics, workdirs / study, only=ONLY.value)
+        records.run_all("laplace", study, jobs, metrics, workdirs / study, only=is_asked_for)
 
     run(STUDY, first_jobs())
     run(TUNING, tuning_jobs(workdirs / STUDY))

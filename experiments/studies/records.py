@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -139,16 +139,17 @@ def run_all(
     metrics: Sequence[str],
     workdirs: Path,
     *,
-    only: str = "",
+    only: Callable[[str, str], bool] = lambda study, name: True,
+    **options,
 ) -> None:
-    """`run_once` for every job whose study/name holds `only`; returns when all have records.
+    """`run_once` for every job that `only` lets in; returns when all have records.
 
     Waits for jobs that another process runs, so that what follows may read their records.
     """
-    wanted = [job for job in jobs if only in f"{study}/{job.name}"]
+    wanted = [job for job in jobs if only(study, job.name)]
     while missing := [job for job in wanted if not is_done(system, study, job)]:
         for job in missing:
-            run_once(system, study, job, metrics, workdirs)
+            run_once(system, study, job, metrics, workdirs, **options)
         if not any(is_done(system, study, job) for job in missing):
             time.sleep(10)
 

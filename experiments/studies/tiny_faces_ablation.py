@@ -1,7 +1,7 @@
 """What each part of the tiny-face GAN is worth: six rows, as the paper's ablation has them.
 
     export JAXGEN_DATA=...                    # wider_face in its official layout
-    nice python -m experiments.studies.tiny_faces_ablation [--only=SUBSTRING] [--workdirs=DIR]
+    nice python -m experiments.studies.tiny_faces_ablation [--only=PATTERN] [--workdirs=DIR]
 
     detector            its scores alone
     bicubic_classifier  small boxes scored anew by a classifier on bicubically enlarged crops
@@ -21,14 +21,15 @@ from pathlib import Path
 from absl import app
 
 from experiments.studies import records
-from experiments.studies.study_flags import ONLY, WORKDIRS
+from experiments.studies.study_flags import WORKDIRS, is_asked_for
 
 STUDY, SEEDS = "tiny_faces_ablation", (0, 1, 2)
-# Data set -> (config, steps of the classifier's warm start, steps of the game).
+# Data set -> (config, steps of the detector).
 DATASETS = {
-    "synthetic_crowds": ("experiments/configs/tiny_faces/default.py", 600, 600),
-    "wider_face": ("experiments/configs/tiny_faces/wider_face.py:part", 600, 600),
+    "synthetic_crowds": ("experiments/configs/tiny_faces/default.py", 2000),
+    "wider_face": ("experiments/configs/tiny_faces/wider_face.py:part", 6000),
 }
+WARM_UP, STEPS = 1500, 3000  # of generator and classifier alone; of the game
 SPLITS = {"synthetic_crowds": "test", "wider_face": "val"}
 GAN_STAGES = "detector,crops,generator,discriminator,gan"
 NO_CLASS = "--config.gan.weights.classification=0.0"
@@ -51,16 +52,20 @@ AP = ("ap", *(f"ap_height_{name}" for name in HEIGHTS))
 
 def job(dataset: str, method: str, seed: int) -> records.Job:
     """One row of a data set and seed."""
-    config, warm_up, steps = DATASETS[dataset]
-    arguments = [f"--config={config}", *ROWS[method][1]]
+    config, detector_steps = DATASETS[dataset]
+    steps, arguments = STEPS, [f"--config={config}", *ROWS[method][1]]
+    arguments += [
+        f"--config.detector.train.steps={detector_steps}",
+        f"--config.generator.train.steps={WARM_UP}",
+    ]
     if method == "bicubic_classifier":
         # As many batches as the other rows' classifiers see in two stages.
-        steps += warm_up
+        steps += WARM_UP
         arguments += ["--config.stages=detector,crops,discriminator"]
     else:
         arguments += [
             f"--config.stages={GAN_STAGES}",
-            f"--config.discriminator.train.steps={warm_up}",
+            f"--config.discriminator.train.steps={WARM_UP}",
         ]
     return records.Job(
         dataset=dataset,
@@ -94,7 +99,7 @@ def main(_):
             whole = job(dataset, "full", seed)
             for method, (shared, _) in ROWS.items():
                 item = job(dataset, method, seed)
-                if ONLY.value not in f"{STUDY}/{item.name}":
+                if not is_asked_for(STUDY, item.name):
                     continue
                 start = dict(before=whole, shared=shared)
                 records.run_once(

@@ -57,10 +57,12 @@ def similarity(angle, scale, shift, *, center) -> chex.Array:
         [2, 3] float32.
     """
     cos, sin = scale * jnp.cos(angle), scale * jnp.sin(angle)
-    linear = jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])]).astype(jnp.float32)
-    center = jnp.asarray(center, jnp.float32)
-    offset = center - linear @ center + jnp.asarray(shift, jnp.float32)
-    return jnp.concatenate([linear, offset[:, None]], 1)
+    x, y = jnp.asarray(center, jnp.float32)
+    # Written out: a matrix product rounds its factors on accelerators, by half a pixel on a TPU.
+    offset = jnp.stack([x - (cos * x - sin * y), y - (sin * x + cos * y)])
+    offset = offset + jnp.asarray(shift, jnp.float32)
+    linear = jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
+    return jnp.concatenate([linear, offset[:, None]], 1).astype(jnp.float32)
 
 
 def random_similarity(
@@ -98,5 +100,5 @@ def invert(matrix: chex.Array) -> chex.Array:
     """The matrix that undoes `matrix`. [2, 3] -> [2, 3]; the linear part must be regular."""
     chex.assert_shape(matrix, (2, 3))
     (a, b, x), (c, d, y) = matrix
-    inverse = jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])]) / (a * d - b * c)
-    return jnp.concatenate([inverse, -(inverse @ jnp.stack([x, y]))[:, None]], 1)
+    rows = [[d, -b, b * y - d * x], [-c, a, c * x - a * y]]
+    return jnp.stack([jnp.stack(row) for row in rows]) / (a * d - b * c)

@@ -23,7 +23,7 @@ def blur(image: chex.Array, sigma: chex.Array) -> chex.Array:
     """
     chex.assert_rank(image, 3)
     rows, columns = (_blur_matrix(n, sigma) for n in image.shape[:2])
-    return jnp.einsum("ij,jkc,lk->ilc", rows, image, columns)
+    return jnp.einsum("ij,jkc,lk->ilc", rows, image, columns, precision="highest")
 
 
 def _blur_matrix(size, sigma):

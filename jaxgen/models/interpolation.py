@@ -20,8 +20,9 @@ def along_axes(x: chex.Array, rows: np.ndarray, columns: np.ndarray) -> chex.Arr
     Returns:
         [B, out height, out width, C], of x's dtype.
     """
-    x = jnp.einsum("oh,bhwc->bowc", jnp.asarray(rows, x.dtype), x)
-    return jnp.einsum("pw,bowc->bopc", jnp.asarray(columns, x.dtype), x)
+    # Of values, not of learned weights: accelerators must not round them to fewer bits.
+    x = jnp.einsum("oh,bhwc->bowc", jnp.asarray(rows, x.dtype), x, precision="highest")
+    return jnp.einsum("pw,bowc->bopc", jnp.asarray(columns, x.dtype), x, precision="highest")
 
 
 def half_pixel_matrix(old: int, new: int) -> np.ndarray:

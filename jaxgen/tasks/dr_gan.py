@@ -173,7 +173,8 @@ def fuse(features: jax.Array, confidences: jax.Array, mask: jax.Array) -> jax.Ar
     weights = jnp.where(mask, confidences, 0)
     # The sum first, so that one image gives its own feature whatever its confidence is.
     weights = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-12)
-    return jnp.einsum("...n,...nf->...f", weights, jnp.where(mask[..., None], features, 0))
+    features = jnp.where(mask[..., None], features, 0)
+    return jnp.einsum("...n,...nf->...f", weights, features, precision="highest")
 
 
 def drop_images(key: jax.Array, mask: jax.Array, *, rate: float) -> jax.Array:

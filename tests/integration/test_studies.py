@@ -86,7 +86,9 @@ def test_all_jobs_are_run_and_those_of_others_are_waited_for(docs, monkeypatch):
         monkeypatch.setattr(records.time, "sleep", lambda _: finish(jobs[1]))
         records.run_all("fake", "study", jobs, ["nme"], docs / "runs")
     assert order == [0, 2] and all(records.is_done("fake", "study", job) for job in jobs)
-    records.run_all("fake", "other", jobs, ["nme"], docs / "runs", only="study/")
+    records.run_all(
+        "fake", "other", jobs, ["nme"], docs / "runs", only=lambda study, name: study == "study"
+    )
     assert order == [0, 2]
 
 

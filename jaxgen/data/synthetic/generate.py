@@ -20,13 +20,16 @@ BATCH = 8
 WORKERS = 2  # batches in flight: one compiled call keeps about one core busy
 
 
+# Products of places are exact on accelerators too, where by default they would lose bits.
 @partial(jax.jit, static_argnames="sampler")
+@jax.default_matmul_precision("highest")
 def _sample_batch(numbers, *, sampler):
     # Explicit dtypes: samplers that differ in weak types would each compile the renderer anew.
     return jax.tree.map(lambda x: jnp.asarray(x, x.dtype), jax.vmap(sampler)(numbers))
 
 
 @partial(jax.jit, static_argnames=("renderer", "size"))
+@jax.default_matmul_precision("highest")
 def _render_batch(head, scenes, *, renderer, size):
     return jax.vmap(lambda scene: renderer(head, scene, size=size))(scenes)
 

@@ -37,6 +37,7 @@ def photograph(key, light, scene):
 
 
 @partial(jax.jit, static_argnames="size")
+@jax.default_matmul_precision("highest")
 def _surroundings(key, *, size):
     keys = jax.random.split(jax.random.wrap_key_data(key))
     scene = sample.sample_scene(keys[0], sample.sample_person(keys[1]), wild=WILDNESS)
