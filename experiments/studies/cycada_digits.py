@@ -3,21 +3,23 @@
     export JAXGEN_DATA=...                    # mnist, usps as published
     nice python -m experiments.studies.cycada_digits [--only=PATTERN] [--workdirs=DIR]
 
-First the generators' learning rate and the weight of the cycle loss are chosen for each direction,
-without a target label: short runs, and of the network trained on their translations the mutual
-information of image and class on held-out target images. What labels would have said is recorded
-beside it and chooses nothing.
+First the translation is chosen for each direction, without a target label: short runs, and of the
+network trained on their translations the mutual information of image and class on held-out target
+images. The generators' learning rate and the weight of the cycle loss with the paper's semantic
+loss ("frozen"), then, at the best of them, the semantic loss of the released code ("joint") and
+none. What labels would have said is recorded beside it and chooses nothing.
 
 Then one run measures every method of a direction and seed: source only, pixel, feature, pixel +
-feature, target only. The ablations leave out one loss of the translation and stop at the pixel
-stage. All have the same budget; checkpoints of task networks are chosen on held-out source images,
-those of the alignment are the last. Stop it at any time and start it again. Records:
+feature, target only. The ablations have another semantic loss, or no cycle loss, and stop at the
+pixel stage. All have the same budget; checkpoints of task networks are chosen on held-out source
+images, those of the alignment are the last. Stop it at any time and start it again. Records:
 docs/results/cycada.jsonl.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import app
 
@@ -27,69 +29,85 @@ from experiments.studies.study_flags import WORKDIRS, is_asked_for
 STUDY, TUNING = "cycada_digits", "cycada_digits_translation"
 CONFIG = "experiments/configs/cycada/digits.py"
 STEPS, SEEDS = 3000, (0, 1, 2)  # steps of the translation
+SIZE = "features=16,blocks=2"  # of the generators
 DIRECTIONS = ("mnist_to_usps", "usps_to_mnist")
 RATES, CYCLES = (2e-4, 1e-3), (1.0, 10.0)  # of the generators; weight of the cycle loss
 CRITERION = "information_maximisation"
 METHODS = ("source_only", "pixel", "feature", "target_only")
-ABLATIONS = {
-    "no_semantic": ["--config.translation.semantic.mode=none"],
-    "no_cycle": [
-        "--config.translation.weights.cycle_source=0.0",
-        "--config.translation.weights.cycle_target=0.0",
+SEMANTIC = {  # loss -> arguments
+    "frozen": [],
+    "joint": [
+        "--config.translation.semantic.mode=joint",
+        "--config.translation.semantic.labels=truth",
     ],
+    "none": ["--config.translation.semantic.mode=none"],
 }
 
 
-def translation(rate: float, cycle: float) -> list[str]:
-    """What is tuned, as arguments."""
-    return [
-        f"--config.translation.optimiser.learning_rate={rate}",
-        f"--config.translation.weights.cycle_source={cycle}",
-        f"--config.translation.weights.cycle_target={cycle}",
+class Translation(NamedTuple):
+    """What is tuned."""
+
+    rate: float  # of the generators
+    cycle: float
+    semantic: str = "frozen"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of the command."""
+        return [
+            f"--config.translation.optimiser.learning_rate={self.rate}",
+            f"--config.translation.weights.cycle_source={self.cycle}",
+            f"--config.translation.weights.cycle_target={self.cycle}",
+            *SEMANTIC[self.semantic],
+        ]
+
+
+def tuning_job(direction: str, tried: Translation) -> records.Job:
+    """A short run, measured on held-out training images of the target."""
+    arguments = [
+        "--config.stages=source,translation,pixel",
+        "--config.target.test_split=",
+        *tried.arguments,
     ]
+    variant = f"{SIZE},learning_rate={tried.rate},cycle={tried.cycle}"
+    if tried.semantic != "frozen":
+        variant += f",semantic={tried.semantic}"
+    item = job(direction, "pixel", 0, tried.semantic, arguments)
+    return item._replace(split="validation", variant=variant, steps=STEPS // 3)
 
 
-def tuning_jobs(direction: str) -> Iterator[records.Job]:
-    """Short runs, measured on held-out training images of the target."""
-    for rate in RATES:
-        for cycle in CYCLES:
-            arguments = [
-                "--config.stages=source,translation,pixel",
-                "--config.target.test_split=",
-                *translation(rate, cycle),
-            ]
-            item = job(direction, "pixel", 0, arguments)
-            yield item._replace(
-                split="validation",
-                variant=f"{item.variant},learning_rate={rate},cycle={cycle}",
-                steps=STEPS // 3,
-            )
+def first_jobs(direction: str) -> list[records.Job]:
+    """Of rate and cycle loss."""
+    return [tuning_job(direction, Translation(r, c)) for r in RATES for c in CYCLES]
 
 
-def chosen(direction: str) -> list[str]:
-    """The translation of the tuning run with the best criterion, as arguments."""
+def second_jobs(direction: str) -> list[records.Job]:
+    """Of the semantic loss, at the best rate and cycle loss of the first ones."""
+    best = chosen(direction, count=len(RATES) * len(CYCLES))
+    others = [form for form in SEMANTIC if form != "frozen"]
+    return [tuning_job(direction, best._replace(semantic=form)) for form in others]
+
+
+def chosen(direction: str, *, count: int) -> Translation:
+    """That of the tuning run with the best criterion, of at least `count` runs."""
     found = records.best_settings(
-        "cycada",
-        TUNING,
-        CRITERION,
-        count=len(RATES) * len(CYCLES),
-        largest=True,
-        dataset=_dataset(direction),
+        "cycada", TUNING, CRITERION, count=count, largest=True, dataset=_dataset(direction)
     )
-    return translation(float(found["learning_rate"]), float(found["cycle"]))
+    semantic = found.get("semantic", "frozen")
+    return Translation(float(found["learning_rate"]), float(found["cycle"]), semantic)
 
 
 def _dataset(direction: str) -> str:
     return direction.replace("_to_", "->")
 
 
-def job(direction: str, method: str, seed: int, arguments=()) -> records.Job:
+def job(direction: str, method: str, seed: int, semantic: str, arguments=()) -> records.Job:
     """One run of a direction."""
     return records.Job(
         dataset=_dataset(direction),
         split="test",
         method=method,
-        variant="features=16,blocks=2",
+        variant=f"{SIZE},semantic={semantic}",
         seed=seed,
         steps=STEPS,
         arguments=[f"--config={CONFIG}:{direction}", *arguments],
@@ -109,34 +127,48 @@ def run(study: str, item: records.Job, metrics, others=(), **start) -> bool:
     return not records.is_done("cycada", study, item)
 
 
-def tune() -> None:
-    """Runs the tuning jobs, and waits for those that another process runs."""
+def tune(make_jobs: Callable[[str], list[records.Job]]) -> None:
+    """Runs the tuning jobs of both directions, and waits for those that another process runs."""
     criteria = (CRITERION, "entropy", "soft_neighbourhood_density", "accuracy")
     missing = True
     while missing:
         missing = False
         for direction in DIRECTIONS:
-            items = list(tuning_jobs(direction))
-            for item in items:  # all judge by the same source network
-                missing |= run(TUNING, item, criteria, before=items[0], shared=["source"])
+            first = first_jobs(direction)[0]
+            for item in make_jobs(direction):  # all judge by the same source network
+                missing |= run(TUNING, item, criteria, before=first, shared=["source"])
         time.sleep(10 if missing else 0)
+
+
+def ablations(direction: str, seed: int, best: Translation) -> Iterator[records.Job]:
+    """Other semantic losses, and no cycle loss."""
+    stages = "--config.stages=source,target,translation,pixel"
+    for semantic in SEMANTIC:
+        if semantic != best.semantic:
+            arguments = best._replace(semantic=semantic).arguments
+            yield job(direction, "pixel", seed, semantic, [stages, *arguments])
+    arguments = best._replace(cycle=0.0).arguments
+    yield job(direction, "no_cycle", seed, best.semantic, [stages, *arguments])
 
 
 def main(_):
     """Runs what has no record yet, those of seed 0 first."""
-    tune()
+    tune(first_jobs)
+    tune(second_jobs)
+    runs = len(RATES) * len(CYCLES) + len(SEMANTIC) - 1
+    found = {direction: chosen(direction, count=runs) for direction in DIRECTIONS}
     for seed in SEEDS:
-        for direction in DIRECTIONS:
-            whole = job(direction, "pixel+feature", seed, chosen(direction))
-            methods = [*METHODS, whole.method]
-            others = [(method, "accuracy", f"accuracy_{method}") for method in methods]
+        wholes = {
+            direction: job(direction, "pixel+feature", seed, best.semantic, best.arguments)
+            for direction, best in found.items()
+        }
+        methods = [*METHODS, "pixel+feature"]
+        others = [(method, "accuracy", f"accuracy_{method}") for method in methods]
+        for whole in wholes.values():
             run(STUDY, whole, ["label_flip_rate"], others)
-        for direction in DIRECTIONS:
-            whole = job(direction, "pixel+feature", seed)
-            for name, arguments in ABLATIONS.items():
-                stages = "--config.stages=source,target,translation,pixel"
-                item = job(direction, name, seed, [stages, *chosen(direction), *arguments])
-                others = [(name, "accuracy", "accuracy_pixel")]
+        for direction, whole in wholes.items():
+            for item in ablations(direction, seed, found[direction]):
+                others = [(item.method, "accuracy", "accuracy_pixel")]
                 start = dict(before=whole, shared=["source", "target"])
                 run(STUDY, item, ["label_flip_rate"], others, **start)
     print("nothing is left to run")

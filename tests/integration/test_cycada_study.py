@@ -6,34 +6,62 @@ from experiments.studies import cycada_digits as study
 from experiments.studies import records
 
 
-@pytest.fixture
-def tuned(tmp_path, monkeypatch):
-    """Records of all tuning runs of one direction; the criterion and the labels disagree."""
-    monkeypatch.setattr(records, "ROOT", tmp_path)
-    rows = []
-    for number, item in enumerate(study.tuning_jobs("usps_to_mnist")):
+DIRECTION = "usps_to_mnist"
+
+
+def rows(items, criteria, accuracies):
+    """Records of tuning runs."""
+    for item, criterion, accuracy in zip(items, criteria, accuracies, strict=True):
         facts = {key: getattr(item, key) for key in ("dataset", "split", "method", "variant")}
         facts |= dict(study=study.TUNING, seed=0, steps=item.steps, command="")
-        rows.append(facts | dict(metric=study.CRITERION, value=[1.0, 2.0, 1.9, 0.5][number]))
-        rows.append(facts | dict(metric="accuracy", value=[50.0, 60.0, 99.0, 40.0][number]))
-    return rows
+        yield facts | dict(metric=study.CRITERION, value=criterion)
+        yield facts | dict(metric="accuracy", value=accuracy)
 
 
-def test_the_criterion_chooses_and_labels_do_not(tuned):
-    records.append("cycada", tuned)
-    assert study.chosen("usps_to_mnist") == study.translation(study.RATES[0], study.CYCLES[1])
+@pytest.fixture
+def first(tmp_path, monkeypatch):
+    """Records of the first tuning runs of one direction; the criterion and the labels disagree."""
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    jobs = study.first_jobs(DIRECTION)
+    return list(rows(jobs, [1.0, 2.0, 1.9, 0.5], [50.0, 60.0, 99.0, 40.0]))
 
 
-def test_an_incomplete_choice_is_refused(tuned):
-    records.append("cycada", tuned[2:])
+def test_the_criterion_chooses_and_labels_do_not(first):
+    records.append("cycada", first)
+    best = study.Translation(study.RATES[0], study.CYCLES[1])
+    assert study.chosen(DIRECTION, count=4) == best
+    second = study.second_jobs(DIRECTION)
+    for item, semantic in zip(second, ("joint", "none"), strict=True):
+        arguments = best._replace(semantic=semantic).arguments
+        assert set(arguments) < set(item.arguments)
+        assert item.variant.endswith(f"semantic={semantic}")
+    records.append("cycada", rows(second, [2.5, 1.5], [10.0, 100.0]))
+    assert study.chosen(DIRECTION, count=6) == best._replace(semantic="joint")
+    assert study.second_jobs(DIRECTION) == second  # whatever has been found meanwhile
+
+
+def test_an_incomplete_choice_is_refused(first):
+    records.append("cycada", first[2:])
     with pytest.raises(SystemExit, match=r"3 of 4 runs for .*usps->mnist"):
-        study.chosen("usps_to_mnist")
+        study.second_jobs(DIRECTION)
     with pytest.raises(SystemExit, match=r"0 of 4 runs for .*mnist->usps"):
-        study.chosen("mnist_to_usps")
+        study.chosen("mnist_to_usps", count=4)
 
 
-def test_tuning_sees_neither_target_labels_nor_the_test_split():
-    for direction in study.DIRECTIONS:
-        for item in study.tuning_jobs(direction):
-            assert "--config.target.test_split=" in item.arguments
-            assert "--config.stages=source,translation,pixel" in item.arguments
+def test_tuning_sees_neither_target_labels_nor_the_test_split(first):
+    records.append("cycada", first)
+    for item in [*study.first_jobs(DIRECTION), *study.second_jobs(DIRECTION)]:
+        assert "--config.target.test_split=" in item.arguments
+        assert "--config.stages=source,translation,pixel" in item.arguments
+
+
+def test_ablations_change_one_loss_each():
+    best = study.Translation(2e-4, 1.0, "none")
+    found = {(item.method, item.variant): item for item in study.ablations(DIRECTION, 0, best)}
+    semantic = f"{study.SIZE},semantic="
+    expected = {("pixel", f"{semantic}frozen"), ("pixel", f"{semantic}joint")}
+    assert set(found) == expected | {("no_cycle", f"{semantic}none")}
+    arguments = found["no_cycle", f"{semantic}none"].arguments
+    assert set(best.arguments) - set(arguments) == {
+        f"--config.translation.weights.cycle_{domain}=1.0" for domain in ("source", "target")
+    }

@@ -8,15 +8,14 @@ from experiments.studies import tiny_faces_ablation as study
 
 @pytest.mark.parametrize("dataset", study.DATASETS)
 def test_classifiers_of_all_rows_see_equally_many_batches(dataset):
-    _, warm_up, steps = study.DATASETS[dataset]
     for method in study.ROWS:
         item = study.job(dataset, method, 0)
         if method == "bicubic_classifier":
-            assert item.steps == warm_up + steps
+            assert item.steps == study.WARM_UP + study.STEPS
             assert study.options(method)["length"] == "discriminator.train.steps"
         else:
-            assert item.steps == steps
-            assert f"--config.discriminator.train.steps={warm_up}" in item.arguments
+            assert item.steps == study.STEPS
+            assert f"--config.discriminator.train.steps={study.WARM_UP}" in item.arguments
 
 
 def test_rows_differ_in_one_part_each():
