@@ -182,9 +182,12 @@ def best_settings(
 
 
 def take_over(before: Path, workdir: Path, stages: Sequence[str]) -> None:
-    """Copies finished stages of another run, unless they are there."""
+    """Copies finished stages of another run, unless they are there.
+
+    Where that run was made on another machine, or deleted, the stages are trained again.
+    """
     for stage in stages:
-        if not (workdir / stage).exists():
+        if (before / stage).exists() and not (workdir / stage).exists():
             workdir.mkdir(parents=True, exist_ok=True)
             partial = workdir / f".{stage}"
             shutil.rmtree(partial, ignore_errors=True)

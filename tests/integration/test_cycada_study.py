@@ -5,7 +5,6 @@ import pytest
 from experiments.studies import cycada_digits as study
 from experiments.studies import records
 
-
 DIRECTION = "usps_to_mnist"
 
 

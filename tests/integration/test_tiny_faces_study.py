@@ -41,4 +41,5 @@ def test_stages_are_taken_over_once(tmp_path):
     (workdir / "crops" / "complete.json").write_text("changed")
     records.take_over(before, workdir, ("crops",))
     assert (workdir / "crops" / "complete.json").read_text() == "changed"
+    records.take_over(before, workdir, ("crops", "detector"))  # recorded, but not kept
     assert [path.name for path in workdir.iterdir()] == ["crops"]
