@@ -6,12 +6,13 @@
 First the translation is chosen for each direction, without a target label: short runs, and of the
 network trained on their translations the mutual information of image and class on held-out target
 images. The generators' learning rate and the weight of the cycle loss with the paper's semantic
-loss ("frozen"), then, at the best of them, without. What labels would have said is recorded beside it and chooses nothing.
+loss ("frozen"), then, at the best of them, without that loss. What labels would have said is
+recorded beside it and chooses nothing.
 
 Then one run measures every method of a direction and seed: source only, pixel, feature, pixel +
-feature, target only. The ablations differ in the semantic loss, or have no cycle loss, and stop at
-the pixel stage. All have the same budget; checkpoints of task networks are chosen on held-out source
-images, those of the alignment are the last. Stop it at any time and start it again. Records:
+feature, target only. The ablations have the other semantic setting, or no cycle loss, and stop at
+the pixel stage. All have the same budget; checkpoints of task networks are chosen on held-out
+source images, those of the alignment are the last. Stop it at any time and start it again. Records:
 docs/results/cycada.jsonl.
 """
 
