@@ -58,7 +58,7 @@ def similarity(angle, scale, shift, *, center) -> chex.Array:
     """
     cos, sin = scale * jnp.cos(angle), scale * jnp.sin(angle)
     x, y = jnp.asarray(center, jnp.float32)
-    # Written out: a matrix product rounds its factors on accelerators, by half a pixel on a TPU.
+    # Written out: a matrix product rounds its factors on accelerators.
     offset = jnp.stack([x - (cos * x - sin * y), y - (sin * x + cos * y)])
     offset = offset + jnp.asarray(shift, jnp.float32)
     linear = jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])

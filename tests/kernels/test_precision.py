@@ -1,6 +1,6 @@
 """Matrix products of places and pixels keep all bits on accelerators.
 
-TPUs and GPUs round the factors of a float32 product by default: 80 pixels become 80.25. A CPU does
+TPUs and GPUs round the factors of a float32 product by default: A CPU does
 not show that, so these tests read the program.
 """
 
