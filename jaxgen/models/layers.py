@@ -150,8 +150,10 @@ def add_bias(x: chex.Array, bias: chex.Array) -> chex.Array:
 
 def _add_bias_backward(_, grad):
     pixels = grad.reshape(-1, grad.shape[-1])
-    # Two rows of ones, because a product with one row is as slow as the sum.
-    return grad, (jnp.ones((2, len(pixels)), grad.dtype) @ pixels)[0]
+    # Two rows of ones, because a product with one row is as slow as the sum. It is a sum: no bit
+    # may get lost in it on accelerators.
+    ones = jnp.ones((2, len(pixels)), grad.dtype)
+    return grad, jnp.matmul(ones, pixels, precision="highest")[0]
 
 
 add_bias.defvjp(lambda x, bias: (x + bias, None), _add_bias_backward)

@@ -1,7 +1,7 @@
 """Matrix products of places and pixels keep all bits on accelerators.
 
-TPUs and GPUs round the factors of a float32 product by default: A CPU does
-not show that, so these tests read the program.
+TPUs and GPUs round the factors of a float32 product by default. A CPU does not show that, so these
+tests read the program.
 """
 
 import jax
@@ -12,7 +12,7 @@ import pytest
 from jaxgen.data.synthetic import asset, generate, sample
 from jaxgen.data.synthetic.render import render
 from jaxgen.kernels import affine, blur, heatmap
-from jaxgen.models import interpolation
+from jaxgen.models import interpolation, layers
 from jaxgen.tasks import dr_gan
 
 IMAGE = jnp.zeros((8, 8, 3))
@@ -33,6 +33,7 @@ def divergence(logits):
 
 FUNCTIONS = {
     "affine": lambda: similarity(jax.random.key(0)),
+    "gradient of a bias": lambda: jax.grad(lambda b: layers.add_bias(IMAGE, b).sum())(jnp.ones(3)),
     "blur": lambda: blur.blur(IMAGE, jnp.float32(1)),
     "up-sampling": lambda: interpolation.along_axes(IMAGE[None], MATRIX, MATRIX),
     "heatmaps": lambda: divergence(jnp.zeros((1, 8, 8, 4))),
