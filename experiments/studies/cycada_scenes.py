@@ -16,26 +16,26 @@ from experiments.studies import records
 from experiments.studies.study_flags import WORKDIRS, is_asked_for
 
 STUDY, SEEDS = "cycada_scenes", (0, 1, 2)
-# Data set of the records -> config.
-CONFIGS = {
-    "camvid_day->camvid_dusk": "experiments/configs/cycada/camvid.py",
-    "synthetic_parts->helen": "experiments/configs/cycada/face_parts.py",
+# Data set of the records -> (config, variant of the records, steps of the translation).
+SCENES = {
+    "camvid_day->camvid_dusk": ("camvid.py:small", "size=90x120", 1000),
+    "synthetic_parts->helen": ("face_parts.py", "size=96x96", 1500),
 }
-STEPS = 1500  # of the translation
 METHODS = ("source_only", "pixel", "feature", "pixel+feature", "target_only")
 METRICS = ("miou", "fwiou", "pixel_accuracy")
 
 
 def job(dataset: str, seed: int) -> records.Job:
     """One run of a pair of domains."""
+    config, variant, steps = SCENES[dataset]
     return records.Job(
         dataset=dataset,
         split="test",
         method="pixel+feature",
-        variant="compact",
+        variant=variant,
         seed=seed,
-        steps=STEPS,
-        arguments=[f"--config={CONFIGS[dataset]}"],
+        steps=steps,
+        arguments=[f"--config=experiments/configs/cycada/{config}"],
     )
 
 
@@ -44,7 +44,7 @@ def main(_):
     workdirs = Path(WORKDIRS.value) / STUDY
     others = [(method, name, f"{name}_{method}") for method in METHODS for name in METRICS]
     for seed in SEEDS:
-        for dataset in CONFIGS:
+        for dataset in SCENES:
             item = job(dataset, seed)
             if is_asked_for(STUDY, item.name):
                 options = dict(length="translation.train.steps", others=others)
