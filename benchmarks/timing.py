@@ -33,6 +33,8 @@ def interleaved(
     Raises:
         RuntimeError: a contestant has ended.
     """
+    # On a GPU all contestants live at the same time: JAX must not take the memory in advance.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     context = multiprocessing.get_context("spawn")
     workers = {}
     for name, (factory, options) in contestants.items():
