@@ -1,5 +1,4 @@
-"""LaplaceKL training step and inference, jaxgen against PyTorch, on the CPU or on one
-GPU.
+"""LaplaceKL training step and inference, jaxgen against PyTorch, on the CPU or a GPU.
 
     python -m benchmarks.laplace_step --width=1/8 --batch=16
     python -m benchmarks.laplace_step --width=1/4 --norm=batch --record

@@ -2,7 +2,7 @@
 
     export JAXGEN_DATA=/path/to/data      # holds camvid/ in the split of SegNet's tutorial
     python -m experiments.cycada --config=experiments/configs/cycada/camvid.py --workdir=runs/camvid
-    ... --config=experiments/configs/cycada/camvid.py:small      # a quarter of an hour on a core
+    ... --config=experiments/configs/cycada/camvid.py:small      # for a CPU
 
 Source: drives 0006R0 and 0016E5; target: the part of 0001TP in train; test: its later part.
 Pictures are stored at half their size, the network is a compact one. As in the released code,
