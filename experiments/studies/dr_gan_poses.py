@@ -101,6 +101,15 @@ def tuning_jobs() -> list[records.Job]:
     ]
 
 
+def by_recogniser(jobs: list[records.Job]) -> list[list[records.Job]]:
+    """Jobs in groups whose recognisers, and so decoders, are trained in the same way."""
+    groups = {}
+    for item in jobs:
+        settings = tuple(a for a in item.arguments if a.startswith("--config.recogniser."))
+        groups.setdefault(settings, []).append(item)
+    return list(groups.values())
+
+
 def longer_recogniser(whole: records.Job) -> records.Job:
     """The recogniser of a DR-GAN run with the steps of the last stage besides."""
     steps = RECOGNISER_STEPS[whole.dataset] + whole.steps
@@ -119,9 +128,9 @@ def main(_):
     others = [("recogniser", name, f"{name}_recogniser") for name in metrics]
     options = dict(length="gan.train.steps", others=others)
     jobs = tuning_jobs()
-    records.run_all(
-        "dr_gan", TUNING, jobs, metrics, workdirs / TUNING, only=is_asked_for, **options
-    )
+    for same in by_recogniser(jobs):  # the first of them lends its stages to the others
+        start = dict(before=same[0], shared=SHARED, only=is_asked_for)
+        records.run_all("dr_gan", TUNING, same, metrics, workdirs / TUNING, **start, **options)
     facts = dict(method="dr_gan_multi", split="validation")
     found = records.best_settings(
         "dr_gan", TUNING, CRITERION, count=len(jobs), largest=True, **facts

@@ -4,7 +4,7 @@ import re
 
 from absl import flags
 
-ONLY = flags.DEFINE_string("only", "", "Run only jobs whose study/name this pattern is found in.")
+ONLY = flags.DEFINE_string("only", "", "Run only jobs with this regular expression in study/name.")
 WORKDIRS = flags.DEFINE_string("workdirs", "runs/studies", "Folder of all runs.")
 
 

@@ -16,6 +16,13 @@ def test_settings_are_chosen_on_held_out_training_people():
         assert "--config.test.gallery=" in job.arguments
 
 
+def test_only_equal_recognisers_are_shared():
+    groups = study.by_recogniser(study.tuning_jobs())
+    assert sorted(map(len, groups)) == [2, 5]
+    degraded = [[study.DEGRADED[0] in job.arguments for job in group] for group in groups]
+    assert all(len(set(group)) == 1 for group in degraded)
+
+
 @pytest.mark.parametrize(("dataset", "module"), [("synthetic_multipie", default), ("cfp", cfp)])
 def test_the_longer_recogniser_counts_from_the_configs(dataset, module):
     assert study.RECOGNISER_STEPS[dataset] == module.get_config().recogniser.train.steps
