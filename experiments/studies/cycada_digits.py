@@ -29,8 +29,8 @@ from experiments.studies.study_flags import WORKDIRS, is_asked_for
 STUDY, TUNING = "cycada_digits", "cycada_digits_translation"
 CONFIG = "experiments/configs/cycada/digits.py"
 SEEDS = (0, 1, 2)
-# Steps of the translation. USPS has 7,291 images to MNIST's 60,000: the way from there is longer.
-STEPS, TUNING_STEPS = {"mnist_to_usps": 1000, "usps_to_mnist": 3000}, 1000
+DIRECTIONS = ("mnist_to_usps", "usps_to_mnist")
+STEPS, TUNING_STEPS = 3000, 1000  # of the translation
 SIZE = "features=16,blocks=2"  # of the generators
 RATES, CYCLES = (2e-4, 1e-3), (1.0, 10.0)  # of the generators; weight of the cycle loss
 CRITERION = "information_maximisation"
@@ -105,7 +105,7 @@ def job(direction: str, method: str, seed: int, semantic: str, arguments=()) -> 
         method=method,
         variant=f"{SIZE},semantic={semantic}",
         seed=seed,
-        steps=STEPS[direction],
+        steps=STEPS,
         arguments=[f"--config={CONFIG}:{direction}", *arguments],
     )
 
@@ -129,7 +129,7 @@ def tune(make_jobs: Callable[[str], list[records.Job]]) -> None:
     missing = True
     while missing:
         missing = False
-        for direction in STEPS:
+        for direction in DIRECTIONS:
             first = first_jobs(direction)[0]
             for item in make_jobs(direction):  # all judge by the same source network
                 missing |= run(TUNING, item, criteria, before=first, shared=["source"])
@@ -152,7 +152,7 @@ def main(_):
     tune(first_jobs)
     tune(second_jobs)
     runs = len(RATES) * len(CYCLES) + len(SEMANTIC) - 1
-    found = {direction: chosen(direction, count=runs) for direction in STEPS}
+    found = {direction: chosen(direction, count=runs) for direction in DIRECTIONS}
     for seed in SEEDS:
         wholes = {
             direction: job(direction, "pixel+feature", seed, best.semantic, best.arguments)
