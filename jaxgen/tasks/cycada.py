@@ -62,10 +62,17 @@ def task_net(config):
 # ------------------------------------------------------------- (1), (3) the task network
 
 
-def init_task(config, key: jax.Array) -> TaskState:
-    """A task network at step 0."""
+def init_task(config, key: jax.Array, variables: Any = None) -> TaskState:
+    """A task network at step 0.
+
+    Args:
+        config: see experiments/configs/cycada/default.py.
+        key: typed PRNG key.
+        variables: to begin with, such as those with ImageNet weights; None for random ones.
+    """
     key_network, key_run = jax.random.split(key)
-    variables = task_net(config).init(key_network, blank(config), train=False)
+    if variables is None:
+        variables = task_net(config).init(key_network, blank(config), train=False)
     optimiser = make_optimiser(config.task.optimiser, config.task.train.steps)
     network = new_player(variables, optimiser, ema=True)
     return TaskState(jnp.zeros((), jnp.int32), key_run, network)

@@ -5,8 +5,9 @@ A set is `labelled_images.LabelledImages` (classification, in memory) or `label_
 """
 
 import io
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
 
 TRANSLATED_SPLITS = ("train", "validation")
+MARKER = "complete.json"
 
 
 class Domains:
@@ -41,7 +43,16 @@ class Domains:
         return self._opened[domain, split]
 
     def translated(self, folder: Path, split: str) -> Any:
-        """The source split under its translated images, which `write_translated` has written."""
+        """The source split under its translated images, which `write_translated` has written.
+
+        Raises:
+            ConfigError: they are not all there, or those of another source.
+        """
+        if not is_translated(self._config, folder):
+            raise ConfigError(
+                f"{folder} does not hold all images of config.source as they are now: add "
+                "'translation' to config.stages, which translates them again."
+            )
         opened = self.open("source", split)
         if is_segmentation(self._config):
             return TranslatedScenes(opened, folder / split)
@@ -110,6 +121,19 @@ def check_domains(source: Any, target: Any) -> None:
     from jaxgen.data import labelled_images
 
     labelled_images.compare_classes(source, target)
+
+
+def check_labelled(config, target: Any, split: str) -> None:
+    """Raises ConfigError where the stage "target" would learn from images without labels."""
+    if is_segmentation(config):
+        missing = 0 if target.labelled else len(target)
+    else:
+        missing = int((target.label < 0).sum())
+    if missing:
+        raise ConfigError(
+            f"config.target.name={config.target.name!r}: {missing} images of {split!r} have no "
+            "label, from which the stage 'target' learns: leave 'target' out of config.stages."
+        )
 
 
 def is_segmentation(config) -> bool:
@@ -186,18 +210,25 @@ class TranslatedScenes(Sequence):
 
 
 def write_translated(
-    domains: Domains, folder: Path, translate: Callable[[np.ndarray], np.ndarray], *, step: int
+    config,
+    domains: Domains,
+    folder: Path,
+    translate: Callable[[np.ndarray], np.ndarray],
+    *,
+    step: int,
 ) -> None:
     """Translates the source once, training and validation part.
 
     Args:
+        config: of the run.
         domains: of the run.
         folder: receives one .npz or one folder of PNG files a split; `complete.json` comes last.
         translate: uint8 [N, H, W, C] -> the same.
         step: of the generators. A folder that holds this step's images is left alone.
     """
-    marker = folder / "complete.json"
-    if hosts.agree(_read_marker(marker) == {"step": step}):
+    marker = folder / MARKER
+    facts = {"step": step, "source": _source_facts(config)}
+    if hosts.agree(_read_marker(marker) == facts):
         return
     # All processes translate together; the first one writes.
     if hosts.is_first():
@@ -214,13 +245,41 @@ def write_translated(
             continue
         if hosts.is_first():
             (folder / split).mkdir(exist_ok=True)
-        for position in range(len(opened)):
-            image = translate(opened[position]["image"][None])[0]
+        for positions, images in _by_shape(opened, config.evaluate.batch_size):
+            translated = translate(images)
             if hosts.is_first():
-                Image.fromarray(image).save(folder / split / f"{position:06d}.png")
+                for position, image in zip(positions, translated, strict=True):
+                    Image.fromarray(image).save(folder / split / f"{position:06d}.png")
     if hosts.is_first():
-        write_atomically(marker, json.dumps({"step": step}).encode())
+        write_atomically(marker, json.dumps(facts).encode())
     hosts.wait_for_all("the source is translated")
+
+
+def is_translated(config, folder: Path) -> bool:
+    """Whether a folder holds all images of the config's source, translated."""
+    found = _read_marker(folder / MARKER)
+    return isinstance(found, dict) and found.get("source") == _source_facts(config)
+
+
+def translated_step(folder: Path) -> int:
+    """The step of the generators that translated a folder's images."""
+    return int(text_files.read_json(folder / MARKER)["step"])
+
+
+def _source_facts(config) -> dict:
+    """What decides which images a source has, in what order and shape."""
+    section = config.source.to_dict()
+    facts = {key: section[key] for key in ("name", "train_split", "validation_fraction", "options")}
+    facts |= {key: config.data[key] for key in ("task", "size", "channels")}
+    return json.loads(json.dumps(facts, default=str))  # as a marker gives them back
+
+
+def _by_shape(scenes: Sequence, most: int) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Positions and images [N, H, W, 3] of neighbours of one size, `most` at a time."""
+    pictures = ((position, scenes[position]["image"]) for position in range(len(scenes)))
+    for _, same in itertools.groupby(pictures, key=lambda pair: pair[1].shape):
+        while batch := list(itertools.islice(same, most)):
+            yield [position for position, _ in batch], np.stack([image for _, image in batch])
 
 
 def _read_marker(path: Path) -> Any:

@@ -40,7 +40,7 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
     files = [path] if path.is_file() else images.list_images(path) if path.is_dir() else []
     if not media or not files:
         raise ConfigError(f"--input={media!r}: name an image, or a folder that holds images.")
-    stage = cycada_stages.final_stage(workdir)
+    stage = cycada_stages.final_stage(config, workdir)
     variables = cycada_stages.task_variables(config, workdir, devices, stage)
     predict = partial(cycada_evaluation.compile_predict(config, devices), variables)
     output = workdir / "predictions"
@@ -95,7 +95,7 @@ def export(config, workdir: Path, devices: Mesh) -> Path:
     """
     from jaxgen.training.export import write_artifact
 
-    stage = cycada_stages.final_stage(workdir)
+    stage = cycada_stages.final_stage(config, workdir)
     state, step = cycada_stages.restore(config, workdir, devices, stage)
     variables = jax.tree.map(np.asarray, state.network.ema)
     size, channels = config.data.size, config.data.channels

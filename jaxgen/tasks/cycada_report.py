@@ -38,7 +38,7 @@ def evaluate_stages(
 ) -> dict[str, cycada_evaluation.Evaluation]:
     """What the network of each finished stage says of a set, by method."""
     evaluate = cycada_evaluation.compile_evaluate(config, devices)
-    done = cycada_stages.done_stages(workdir)
+    done = cycada_stages.done_stages(config, workdir)
     return {
         method: evaluate(cycada_stages.task_variables(config, workdir, devices, stage), test)
         for stage, (method, _) in METHODS.items()
@@ -53,9 +53,9 @@ def flip_rate(config, workdir: Path, devices: Mesh, domains: cycada_data.Domains
     the translation has not been run. The validation part of the source is used, which the
     translation has not seen.
     """
-    if not {"target", "translation"} <= set(cycada_stages.done_stages(workdir)):
+    if not {"target", "translation"} <= set(cycada_stages.done_stages(config, workdir)):
         return None
-    opened = domains.translated(workdir / "translation" / "translated", "validation")
+    opened = domains.translated(cycada_stages.translated_folder(workdir), "validation")
     variables = cycada_stages.task_variables(config, workdir, devices, "target")
     confusion = cycada_evaluation.compile_evaluate(config, devices)(variables, opened).confusion
     return 100 - segmentation.pixel_accuracy(confusion)
@@ -72,7 +72,7 @@ def write(config, workdir: Path, devices: Mesh, domains: cycada_data.Domains) ->
     Raises:
         ConfigError: no stage has trained a task network.
     """
-    stage = cycada_stages.final_stage(workdir)
+    stage = cycada_stages.final_stage(config, workdir)
     last = METHODS[stage][0]
     split = "test" if config.target.test_split else "validation"
     test = domains.open("target", split)
@@ -174,7 +174,7 @@ def _records(workdir: Path, *parts: str) -> list[dict]:
 
 def _pictures(config, workdir, devices, domains, found, last, test) -> list[Picture]:
     pictures = []
-    done = cycada_stages.done_stages(workdir)
+    done = cycada_stages.done_stages(config, workdir)
     if found:
         bars = _bars(config, found)
         pictures.append(Picture("methods", bars, "Every method on the target's test split."))

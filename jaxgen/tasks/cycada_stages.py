@@ -12,6 +12,7 @@ the translated source and grids of pictures. A finished stage is not trained aga
 """
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from jaxgen.training.state import run_key
 # Lowest is best; a stage that never writes it keeps its last checkpoint.
 BEST = "validation/criterion"
 TASK_STAGES = ("source", "target", "pixel")
+ALIGNMENT_STAGES = ("pixel_feature", "feature")
 _log = logging.getLogger(__name__)
 
 
@@ -42,11 +44,12 @@ def run_stages(config, workdir: Path, devices: Mesh, domains: cycada_data.Domain
     """Runs every stage that config.stages names, in order.
 
     Raises:
-        ConfigError: a stage needs another one that has not been run.
-        ValueError: a network cannot take images of this size.
+        ConfigError: a stage needs another one that is not finished.
+        ValueError: a network cannot take images of this size, or a set cannot be used.
     """
     check_order(config, workdir)
     check_networks(config)
+    check_sets(config, domains)
     for stage in stages_of(config):
         _log.info("stage %s", stage)
         if stage == "translation":
@@ -62,10 +65,11 @@ def check_order(config, workdir: Path) -> None:
     asked = stages_of(config)
     for stage in asked:
         before = needs(config, stage)
-        if before and before not in asked and not is_done(workdir, before):
+        if before and before not in asked and not is_done(config, workdir, before):
+            lacks = stages.progress(workdir / before, _steps(config, before))
             raise ConfigError(
-                f"stage {stage!r} of config.stages needs {before!r}, which has no checkpoint in "
-                f"{workdir / before}: add {before!r} to config.stages."
+                f"stage {stage!r} of config.stages needs {before!r}, which {lacks}: add "
+                f"{before!r} to config.stages."
             )
 
 
@@ -79,26 +83,69 @@ def check_networks(config) -> None:
         jax.eval_shape(partial(cycada_translation.init_state, config), run_key(0), task)
 
 
-def is_done(workdir: Path, stage: str) -> bool:
-    """Whether a stage has left a checkpoint."""
-    return stages.is_done(workdir / stage)
+def check_sets(config, domains: cycada_data.Domains) -> None:
+    """Opens every set that the asked stages read, before the first of them trains.
+
+    Raises:
+        ConfigError: a domain has no image, other classes than the network, or no labels where a
+            stage learns from them.
+        ValueError: files or options are wrong, or the domains have different classes.
+    """
+    asked = set(stages_of(config))
+    with_target = asked & {"target", "translation", *ALIGNMENT_STAGES}
+    for split in ("train", "validation"):
+        source = domains.open("source", split) if asked != {"target"} else None
+        target = domains.open("target", split) if with_target else None
+        if source is not None and target is not None:
+            cycada_data.check_domains(source, target)
+        if "target" in asked:
+            cycada_data.check_labelled(config, target, split)
+    if config.target.test_split:
+        domains.open("target", "test")
 
 
-def done_stages(workdir: Path) -> tuple[str, ...]:
-    """The stages that have left a checkpoint, in order."""
-    return tuple(stage for stage in STAGES if is_done(workdir, stage))
+def is_done(config, workdir: Path, stage: str) -> bool:
+    """Whether a stage has trained for all of its steps, and the source is translated."""
+    trained = stages.is_done(workdir / stage, _steps(config, stage))
+    return trained and (
+        stage != "translation" or cycada_data.is_translated(config, translated_folder(workdir))
+    )
 
 
-def final_stage(workdir: Path) -> str:
+def done_stages(config, workdir: Path) -> tuple[str, ...]:
+    """The finished stages, in order."""
+    return tuple(stage for stage in STAGES if is_done(config, workdir, stage))
+
+
+def final_stage(config, workdir: Path) -> str:
     """The task network to use: the furthest adapted one; "target" only where nothing else is.
 
     Raises:
-        ConfigError: no task network has been trained.
+        ConfigError: no task network is finished.
     """
     for stage in ("pixel_feature", "feature", "pixel", "source", "target"):
-        if is_done(workdir, stage):
+        if is_done(config, workdir, stage):
             return stage
-    raise ConfigError(f"no task network in {workdir}: train first (--mode=train).")
+    lacks = stages.progress(workdir / "source", _steps(config, "source"))
+    raise ConfigError(
+        f"no task network in {workdir}: the stage 'source' {lacks}. Train first (--mode=train)."
+    )
+
+
+def translated_folder(workdir: Path) -> Path:
+    """Where the translated source lies."""
+    return workdir / "translation" / "translated"
+
+
+def _section(config, stage):
+    """The section of the config that says how a stage trains."""
+    if stage in TASK_STAGES:
+        return config.task
+    return config.translation if stage == "translation" else config.alignment
+
+
+def _steps(config, stage):
+    return _section(config, stage).train.steps
 
 
 def restore(config, workdir: Path, devices: Mesh, stage: str) -> tuple[Any, int]:
@@ -135,11 +182,13 @@ def _abstract_task(config):
 
 
 def _train_task(config, workdir, devices, domains, stage):
-    domain = "target" if stage == "target" else "source"
+    began_from = {}
     if stage == "pixel":
-        opened = partial(domains.translated, workdir / "translation" / "translated")
+        folder = translated_folder(workdir)
+        opened = partial(domains.translated, folder)
+        began_from["translation"] = cycada_data.translated_step(folder)
     else:
-        opened = partial(domains.open, domain)
+        opened = partial(domains.open, "target" if stage == "target" else "source")
     held_out = opened("validation")
     evaluate = cycada_evaluation.compile_evaluate(config, devices)
     name = cycada_evaluation.headline(config)
@@ -152,26 +201,37 @@ def _train_task(config, workdir, devices, domains, stage):
 
     _run(
         config,
-        workdir / stage,
+        workdir,
         devices,
-        settings=config.task.train,
+        stage,
         init=partial(cycada.init_task, config),
+        given=_imagenet(config),
         step=partial(cycada.task_step, config),
         batches=cycada_data.training_batches(config, config.task.train, source=opened("train")),
         validate=validate,
-        number=STAGES.index(stage),
+        began_from=began_from,
     )
+
+
+def _imagenet(config) -> tuple:
+    """Variables of a task network with the ImageNet weights that the config names, if any."""
+    path = config.model.pretrained
+    if not path:
+        return ()
+    from jaxgen.models import pretrained
+
+    load = {"fcn8s": pretrained.load_vgg16, "drn26": pretrained.load_drn26}[config.model.name]
+    fresh = jax.jit(partial(cycada.init_task, config))(run_key(config.seed)).network.ema
+    return (load(hosts.fetch(fresh), path),)
 
 
 def _train_translation(config, workdir, devices, domains):
     source = domains.open("source", "train")
     target = domains.open("target", "train")
-    cycada_data.check_domains(source, target)
     folder = workdir / "translation"
-    judge = None
+    judge, began_from = None, {}
     if needs(config, "translation"):
-        # A compiled function closes over it: global arrays of several processes it could not.
-        judge = hosts.fetch(task_variables(config, workdir, devices, "source"))
+        judge, began_from["source"] = _network_of(config, workdir, devices, "source")
     translate = cycada_evaluation.compile_translate(config, devices)
     show = cycada_pictures.example_images(config, source, target)
 
@@ -184,20 +244,22 @@ def _train_translation(config, workdir, devices, domains):
 
     state = _run(
         config,
-        folder,
+        workdir,
         devices,
-        settings=config.translation.train,
-        init=lambda key: cycada_translation.init_state(config, key, judge),
+        "translation",
+        init=partial(cycada_translation.init_state, config),
+        given=(judge,),
         step=partial(cycada_translation.train_step, config),
         batches=cycada_data.training_batches(
             config, config.translation.train, source=source, target=target
         ),
         validate=validate,
-        number=STAGES.index("translation"),
+        began_from=began_from,
     )
     cycada_data.write_translated(
+        config,
         domains,
-        folder / "translated",
+        translated_folder(workdir),
         partial(translate, state.generators.ema["params"]["target"]),
         step=int(state.step),
     )
@@ -210,50 +272,65 @@ def _both_ways(translate, params, name, images):
 def _train_alignment(config, workdir, devices, domains, stage):
     start = needs(config, stage)
     if start == "pixel":
-        source = domains.translated(workdir / "translation" / "translated", "train")
+        source = domains.translated(translated_folder(workdir), "train")
     else:
         source = domains.open("source", "train")
     target = domains.open("target", "train")
-    cycada_data.check_domains(source, target)
     held_out = domains.open("target", "validation")
     evaluate = cycada_evaluation.compile_evaluate(config, devices)
     name = cycada_evaluation.headline(config)
-    # A compiled function closes over them: global arrays of several processes it could not.
-    variables = hosts.fetch(task_variables(config, workdir, devices, start))
+    variables, step = _network_of(config, workdir, devices, start)
 
     def validate(state):
         found = evaluate(state.network.ema, held_out)
         numbers = cycada_evaluation.label_free_numbers(found.probabilities)
-        criterion = {
-            "latest": {},
-            "entropy": {"criterion": numbers["entropy"]},
-            "information_maximisation": {"criterion": -numbers["information_maximisation"]},
-            "soft_neighbourhood_density": {"criterion": -numbers["soft_neighbourhood_density"]},
-        }[config.alignment.select]
+        numbers |= criterion(config, numbers)
         if not found.confusion.sum():
-            return numbers | criterion  # a target without any label
+            return numbers  # a target without any label
         # What the labels would have said is shown beside the criteria; it chooses nothing.
         oracle = cycada_evaluation.task_numbers(config, found.confusion)[name]
-        return numbers | criterion | {f"oracle_{name}": oracle}
+        return numbers | {f"oracle_{name}": oracle}
 
     _run(
         config,
-        workdir / stage,
+        workdir,
         devices,
-        settings=config.alignment.train,
-        init=lambda key: cycada_alignment.init_state(config, key, variables),
+        stage,
+        init=partial(cycada_alignment.init_state, config),
+        given=(variables,),
         step=partial(cycada_alignment.train_step, config),
         batches=cycada_data.training_batches(
             config, config.alignment.train, source=source, target=target
         ),
         validate=validate,
-        number=STAGES.index(stage),
+        began_from={start: step},
     )
 
 
-def _run(config, folder, devices, *, init, number, **options):
-    """One stage through the loop; returns its last state."""
-    key = jax.random.fold_in(run_key(config.seed), number)
-    above = options["settings"].shard_parameters_above
-    state = mesh.compile_init(devices, init, shard_above=above)(key)
-    return stages.run(folder, devices, best_metric=BEST, state=state, **options)
+def criterion(config, numbers: Mapping[str, float]) -> dict[str, float]:
+    """{"criterion": what config.alignment.select makes of label-free numbers, lowest is best}.
+
+    Empty where the last checkpoint is to be kept.
+    """
+    select = config.alignment.select
+    signs = {"entropy": 1, "information_maximisation": -1, "soft_neighbourhood_density": -1}
+    return {} if select == "latest" else {"criterion": signs[select] * numbers[select]}
+
+
+def _network_of(config, workdir, devices, stage):
+    """Averaged variables of a stage's task network, on the host, and its step."""
+    state, step = restore(config, workdir, devices, stage)
+    return hosts.fetch(state.network.ema), step
+
+
+def _run(config, workdir, devices, stage, *, init, given=(), **options):
+    """One stage through the loop, from init(key, *given); returns its last state."""
+    key = jax.random.fold_in(run_key(config.seed), STAGES.index(stage))
+    settings = _section(config, stage).train
+    start = mesh.compile_init(
+        devices, lambda given: init(*given), shard_above=settings.shard_parameters_above
+    )
+    state = start((key, *given))
+    return stages.run(
+        workdir / stage, devices, best_metric=BEST, settings=settings, state=state, **options
+    )

@@ -242,7 +242,7 @@ def export(config, workdir: Path, devices: Mesh) -> list[Path]:
     """
     from jaxgen.training.export import write_artifact
 
-    stage = dr_gan_stages.last_network(workdir)
+    stage = dr_gan_stages.last_network(config, workdir)
     people = dr_gan_stages.people_count(workdir)
     variables, step = dr_gan_stages.restore(config, workdir, devices, stage, people)
     variables = jax.tree.map(np.asarray, variables)

@@ -47,8 +47,8 @@ def load(config, workdir: Path, devices: Mesh) -> Networks:
     Raises:
         ConfigError: neither a recogniser nor DR-GAN has been trained.
     """
-    dr_gan_stages.last_network(workdir)
-    done, people = dr_gan_stages.done_stages(workdir), dr_gan_stages.people_count(workdir)
+    dr_gan_stages.last_network(config, workdir)
+    done, people = dr_gan_stages.done_stages(config, workdir), dr_gan_stages.people_count(workdir)
     variables, step = {}, 0
     for stage in done:
         variables[stage], step = dr_gan_stages.restore(config, workdir, devices, stage, people)

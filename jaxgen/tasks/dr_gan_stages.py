@@ -66,33 +66,38 @@ def check_order(config, workdir: Path) -> None:
     if "gan" in asked and config.gan.warm_decoder:
         needs.append(("decoder", "config.gan.warm_decoder", "set config.gan.warm_decoder=False"))
     for needed, wish, otherwise in needs:
-        if needed not in asked and not is_done(workdir, needed):
+        if needed not in asked and not is_done(config, workdir, needed):
+            lacks = stages.progress(workdir / needed, config[SECTIONS[needed]].train.steps)
             raise ConfigError(
-                f"{wish} needs the stage {needed!r}, which has no checkpoint in "
-                f"{workdir / needed}: add {needed!r} to config.stages, or {otherwise}."
+                f"{wish} needs the stage {needed!r}, which {lacks}: add {needed!r} to "
+                f"config.stages, or {otherwise}."
             )
 
 
-def is_done(workdir: Path, stage: str) -> bool:
-    """Whether a stage has left a checkpoint."""
-    return stages.is_done(workdir / stage)
+def is_done(config, workdir: Path, stage: str) -> bool:
+    """Whether a stage has trained for all of its steps."""
+    return stages.is_done(workdir / stage, config[SECTIONS[stage]].train.steps)
 
 
-def done_stages(workdir: Path) -> tuple[str, ...]:
-    """The stages that have left a checkpoint, in order."""
-    return tuple(stage for stage in STAGES if is_done(workdir, stage))
+def done_stages(config, workdir: Path) -> tuple[str, ...]:
+    """The finished stages, in order."""
+    return tuple(stage for stage in STAGES if is_done(config, workdir, stage))
 
 
-def last_network(workdir: Path) -> str:
-    """The stage whose encoder to use: "gan", or the recogniser where that is missing.
+def last_network(config, workdir: Path) -> str:
+    """The stage whose encoder to use: "gan", or the recogniser where that is not finished.
 
     Raises:
-        ConfigError: neither has been trained.
+        ConfigError: neither is finished.
     """
     for stage in ("gan", "recogniser"):
-        if is_done(workdir, stage):
+        if is_done(config, workdir, stage):
             return stage
-    raise ConfigError(f"no trained network in {workdir}: train first (--mode=train).")
+    lacks = stages.progress(workdir / "recogniser", config.recogniser.train.steps)
+    raise ConfigError(
+        f"no trained network in {workdir}: the stage 'recogniser' {lacks}. Train first "
+        "(--mode=train)."
+    )
 
 
 def people_count(workdir: Path) -> int:

@@ -44,7 +44,7 @@ def measure(config, workdir: Path, devices: Mesh) -> GanReport:
         came after it; face_accuracy_<seen>, and face_accuracy_<seen>_height_<from>_<to>, of real,
         bicubic and super_resolved crops. Empty without held-out crops.
     """
-    if not gan_stages.is_done(workdir, "crops"):
+    if not gan_stages.is_done(config, workdir, "crops"):
         return GanReport({}, {}, [], [])
     crops = face_pair_files.open_split(workdir / "crops" / "validation")
     evaluate = evaluation.compile_evaluate(config)
@@ -52,7 +52,7 @@ def measure(config, workdir: Path, devices: Mesh) -> GanReport:
     numbers = _renamed(evaluation.psnr_numbers(found, crops), {"psnr": "psnr_bicubic"})
     logits, last = {}, Variables(None, None)
     for stage in ("generator", "discriminator", "gan"):
-        if not gan_stages.is_done(workdir, stage):
+        if not gan_stages.is_done(config, workdir, stage):
             continue
         last = players.averaged(gan_stages.restore(config, workdir, devices, stage)[0])
         found = evaluate(last, crops)
@@ -131,7 +131,7 @@ def _range(name: str) -> str:
 
 def _pictures(config, workdir, devices, crops, by_height) -> list[Picture]:
     pictures = []
-    stage = next((s for s in ("gan", "generator") if gan_stages.is_done(workdir, s)), None)
+    stage = next((s for s in ("gan", "generator") if gan_stages.is_done(config, workdir, s)), None)
     shown = np.flatnonzero(np.asarray(crops["is_face"]) & np.asarray(crops["paired"]))
     if stage and len(shown):
         variables = players.averaged(gan_stages.restore(config, workdir, devices, stage)[0])

@@ -31,12 +31,12 @@ BEST = "validation/criterion"  # lowest is best
 _KEYS = {name: 100 + number for number, name in enumerate(GAN_STAGES)}
 
 
-def is_done(workdir: Path, stage: str) -> bool:
-    """Whether a stage is finished, or has left a checkpoint."""
+def is_done(config, workdir: Path, stage: str) -> bool:
+    """Whether a stage is finished."""
     if stage == "crops":
         folders = (workdir / "crops" / split for split in ("train", "validation"))
         return all((folder / "complete.json").exists() for folder in folders)
-    return stages.is_done(workdir / stage)
+    return stages.is_done(workdir / stage, config[stage].train.steps)
 
 
 def cut_crops(
@@ -161,13 +161,12 @@ def restore(config, workdir: Path, devices: Mesh, stage: str) -> tuple[tiny_face
     """State of the chosen checkpoint of a stage that trains, and its step.
 
     Raises:
-        ConfigError: the stage has not been run.
+        ConfigError: the stage is not finished.
         CheckpointMismatch: it holds another network.
     """
-    if not is_done(workdir, stage):
-        raise ConfigError(
-            f"stage {stage!r} has no checkpoint in {workdir / stage}: add it to config.stages."
-        )
+    if not is_done(config, workdir, stage):
+        lacks = stages.progress(workdir / stage, config[stage].train.steps)
+        raise ConfigError(f"stage {stage!r} {lacks}: add it to config.stages.")
     init = {
         "generator": tiny_faces_warm_start.init_generator,
         "discriminator": tiny_faces_warm_start.init_discriminator,
@@ -189,7 +188,7 @@ def rescoring_variables(config, workdir: Path, devices: Mesh) -> tuple[Variables
     crops; None before that.
     """
     for stage in ("gan", "discriminator"):
-        if is_done(workdir, stage):
+        if is_done(config, workdir, stage):
             state, step = restore(config, workdir, devices, stage)
             return players.averaged(state), stage, step
     return None

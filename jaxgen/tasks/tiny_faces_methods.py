@@ -29,10 +29,10 @@ LookAgain = Callable[..., SecondOpinion]
 def second_opinions(config, workdir: Path, devices: Mesh) -> dict[str, LookAgain]:
     """Every second opinion that the finished stages allow, by method, the best last."""
     variables = {}
-    if tiny_faces_gan_stages.is_done(workdir, "discriminator"):
+    if tiny_faces_gan_stages.is_done(config, workdir, "discriminator"):
         state, _ = tiny_faces_gan_stages.restore(config, workdir, devices, "discriminator")
         variables["bicubic_classifier"] = Variables(None, players.averaged(state).discriminator)
-    if tiny_faces_gan_stages.is_done(workdir, "gan"):
+    if tiny_faces_gan_stages.is_done(config, workdir, "gan"):
         state, _ = tiny_faces_gan_stages.restore(config, workdir, devices, "gan")
         variables["full"] = players.averaged(state)
     rescore = tiny_faces_rescoring.compile_rescore(config)

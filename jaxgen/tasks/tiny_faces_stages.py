@@ -62,18 +62,21 @@ def check_order(config, workdir: Path) -> None:
     asked = stages_of(config)
     for stage in asked:
         for before in NEEDS[stage]:
-            if before not in asked and not is_done(workdir, before):
+            if before not in asked and not is_done(config, workdir, before):
+                lacks = f"is not in {workdir / before}"
+                if before != "crops":
+                    lacks = stages.progress(workdir / before, config[before].train.steps)
                 raise ConfigError(
-                    f"stage {stage!r} of config.stages needs {before!r}, which is not in "
-                    f"{workdir / before}: add {before!r} to config.stages."
+                    f"stage {stage!r} of config.stages needs {before!r}, which {lacks}: add "
+                    f"{before!r} to config.stages."
                 )
 
 
-def is_done(workdir: Path, stage: str) -> bool:
-    """Whether a stage is finished, or has left a checkpoint."""
+def is_done(config, workdir: Path, stage: str) -> bool:
+    """Whether a stage is finished."""
     if stage == "detector":
-        return stages.is_done(workdir / "detector")
-    return tiny_faces_gan_stages.is_done(workdir, stage)
+        return stages.is_done(workdir / "detector", config.detector.train.steps)
+    return tiny_faces_gan_stages.is_done(config, workdir, stage)
 
 
 def restore_detector(config, workdir: Path, devices: Mesh) -> tuple[Any, int]:

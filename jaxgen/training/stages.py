@@ -1,26 +1,46 @@
 """Systems that train in stages: one stage through the loop, in a folder of its own."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from jaxgen.data import text_files
 from jaxgen.training import checkpoint, hosts, loop
 from jaxgen.training.batches import ZippedBatches
+from jaxgen.training.errors import ConfigError
+from jaxgen.training.files import write_atomically
 
 State = Any
 
 
-def is_done(folder: Path) -> bool:
-    """Whether the stage of that folder has left a checkpoint."""
+BEGAN_FROM = "began_from.json"
+
+
+def trained_steps(folder: Path) -> int:
+    """Steps of the last checkpoint of the stage of that folder; 0 where there is none."""
     saved = folder / "checkpoints"
     if not saved.is_dir():
-        return False
-    steps = [int(path.name) for path in saved.iterdir() if path.name.isdigit()]
-    return any(step > 0 for step in steps)  # step 0 is what a rollback may begin from
+        return 0
+    return max((int(path.name) for path in saved.iterdir() if path.name.isdigit()), default=0)
+
+
+def is_done(folder: Path, steps: int) -> bool:
+    """Whether the stage of that folder has trained for as many steps."""
+    return trained_steps(folder) >= max(1, steps)
+
+
+def progress(folder: Path, steps: int) -> str:
+    """What a stage that is not done lacks, for messages."""
+    trained = trained_steps(folder)
+    return (
+        f"has trained {trained} of {steps} steps" if trained else f"has no checkpoint in {folder}"
+    )
 
 
 def run(
@@ -33,6 +53,7 @@ def run(
     step: Callable[[State, Any], tuple[State, dict[str, jax.Array]]],
     batches: ZippedBatches,
     validate: Callable[[State], dict[str, float]],
+    began_from: Mapping[str, int] = MappingProxyType({}),
 ) -> State:
     """Trains a stage, or goes on with it, or leaves a finished one as it is.
 
@@ -45,12 +66,18 @@ def run(
         step: as of `loop.train`.
         batches: as of `loop.train`.
         validate: as of `loop.train`.
+        began_from: stages whose networks this one starts from or asks -> their steps.
 
     Returns:
         The last state.
+
+    Raises:
+        ConfigError: the stage's checkpoints began from other steps of those stages.
     """
+    _check_beginning(folder, began_from)
     if hosts.is_first():
         folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / BEGAN_FROM, json.dumps(dict(began_from)).encode())
     hosts.wait_for_all(f"start of {folder.name}")
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints", best_metric=best_metric)
     state = loop.train(
@@ -66,3 +93,17 @@ def run(
     checkpoints.close()
     hosts.wait_for_all(f"end of {folder.name}")  # and all of its files are there
     return state
+
+
+def _check_beginning(folder: Path, began_from: Mapping[str, int]) -> None:
+    """A stage that began from a network which has been trained further since is out of date."""
+    path = folder / BEGAN_FROM
+    if not trained_steps(folder) or not path.exists():
+        return
+    before = text_files.read_json(path)
+    for stage, step in began_from.items():
+        if stage in before and before[stage] != step:
+            raise ConfigError(
+                f"stage {folder.name!r} began from step {before[stage]} of {stage!r}, which is now "
+                f"at {step}: delete {folder} to train it again, or use another --workdir."
+            )

@@ -41,7 +41,7 @@ def results(workdir):
 
 
 def test_run_measures_every_method(trained):
-    _, workdir = trained
+    config, workdir = trained
     found = results(workdir)
     for method in ("source_only", "pixel", "pixel+feature", "target_only"):
         assert 0 <= found[f"accuracy_{method}"] <= 100
@@ -51,7 +51,7 @@ def test_run_measures_every_method(trained):
     page = (workdir / "report" / "index.html").read_text()
     assert "data:image/" in page and 'src="http' not in page
     for stage in ("source", "target", "translation", "pixel", "pixel_feature"):
-        assert cycada_stages.is_done(workdir, stage)
+        assert cycada_stages.is_done(config, workdir, stage)
         assert read_metrics(workdir / stage / "metrics.jsonl")
     pictures = sorted(path.name for path in (workdir / "translation" / "pictures").iterdir())
     assert pictures == ["step_000002.png", "step_000004.png"]
@@ -140,7 +140,7 @@ def test_network_that_images_vanish_in_is_refused_before_training(tmp_path):
 
 
 def test_evaluation_without_a_network_says_what_to_do(tmp_path):
-    with pytest.raises(ConfigError, match="train first"):
+    with pytest.raises(ConfigError, match="Train first"):
         cycada.evaluate(default.get_config("smoke"), tmp_path)
 
 

@@ -229,7 +229,7 @@ def test_predict_names_what_is_missing(trained, tmp_path):
     ask = dict(devices=dr_gan.open_devices(config), landmarks="")
     with pytest.raises(ConfigError, match="name an image, or a folder"):
         dr_gan_predict.predict_files(config, workdir, media="", gallery="", **ask)
-    with pytest.raises(ConfigError, match="train first"):
+    with pytest.raises(ConfigError, match="Train first"):
         dr_gan_predict.predict_files(config, tmp_path, media="", gallery="", **ask)
 
 

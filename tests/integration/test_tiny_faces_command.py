@@ -50,7 +50,7 @@ def predict(trained, photos, output, boxes=""):
 
 
 def test_run_measures_every_method(trained):
-    _, workdir = trained
+    config, workdir = trained
     found = json.loads((workdir / "report" / "results.json").read_text())
     for method in ("detector", "bicubic_classifier", "full"):
         assert 0 <= found[f"ap_{method}"] <= 100
@@ -60,7 +60,7 @@ def test_run_measures_every_method(trained):
     page = (workdir / "report" / "index.html").read_text()
     assert "data:image/" in page and 'src="http' not in page
     for stage in ("detector", "crops", "generator", "discriminator", "gan"):
-        assert tiny_faces_stages.is_done(workdir, stage)
+        assert tiny_faces_stages.is_done(config, workdir, stage)
         assert stage == "crops" or read_metrics(workdir / stage / "metrics.jsonl")
 
 

@@ -60,9 +60,9 @@ def run(tmp_path_factory):
 
 
 def test_every_stage_leaves_its_results(run):
-    _, workdir, _ = run
+    config, workdir, _ = run
     for stage in tiny_faces_gan_stages.GAN_STAGES:
-        assert tiny_faces_gan_stages.is_done(workdir, stage)
+        assert tiny_faces_gan_stages.is_done(config, workdir, stage)
     for stage in ("generator", "gan"):
         assert (workdir / stage / "pictures" / "step_000002.png").exists()
     lines = (workdir / "gan" / "metrics.jsonl").read_text().splitlines()

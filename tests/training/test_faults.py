@@ -401,9 +401,10 @@ def test_rollbacks_have_an_end(tmp_path, caplog):
 def test_a_stage_with_nothing_but_its_first_state_is_not_done(tmp_path):
     with pytest.raises(NotFinite):
         run(tmp_path, 9, batches=Batches(nan_from=1), on_nan="rollback")
-    assert saved_steps(tmp_path) == [0] and not stages.is_done(tmp_path)
+    assert saved_steps(tmp_path) == [0] and not stages.is_done(tmp_path, 0)
     run(tmp_path, 2, on_nan="rollback")
-    assert stages.is_done(tmp_path)
+    assert stages.is_done(tmp_path, 2) and not stages.is_done(tmp_path, 3)
+    assert stages.progress(tmp_path, 3) == "has trained 2 of 3 steps"
 
 
 # ------------------------------------------------------------------------------ data
