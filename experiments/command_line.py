@@ -1,6 +1,8 @@
 """What the command lines of all systems share: flags, config, folder, one-line errors."""
 
+import ast
 import logging
+import re
 import shlex
 import sys
 import traceback
@@ -20,6 +22,7 @@ MODES = ("train", "evaluate", "predict", "export")
 SHARED_MODES = ("train", "evaluate")  # by several processes
 
 Mode = Callable[[ConfigDict, Path], None]
+_OPTION = re.compile(r"--?config\.(?P<key>(?:\w+\.)+options\.\w+)=(?P<value>.*)", re.DOTALL)
 
 
 def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mode]) -> None:
@@ -140,10 +143,12 @@ def print_results(numbers: Mapping[str, float], report: Path) -> None:
 
 
 def _define_flags(system: str) -> None:
+    known = [arg for arg in sys.argv if not _OPTION.fullmatch(arg)]  # see `_options`
     config_flags.DEFINE_config_file(
         "config",
         str(CONFIGS / system / "default.py"),
         "Config file, optionally FILE:variant; any key can be set with --config.a.b=value.",
+        sys_argv=known,
     )
     flags.DEFINE_string("workdir", f"runs/{system}", "Folder of the run: all output goes there.")
     flags.DEFINE_enum("mode", "train", MODES, "train also evaluates at its end.")
@@ -160,7 +165,7 @@ def _define_flags(system: str) -> None:
     if {"-h", "-help", "--help", "--helpfull"} & set(sys.argv):
         print(sys.modules["__main__"].__doc__, flags.FLAGS.get_help(), sep="\n")
         sys.exit(0)
-    rest = flags.FLAGS(sys.argv)[1:]
+    rest = flags.FLAGS(known)[1:]
     if rest:
         raise flags.Error(f"not a flag: {rest[0]!r}. Flags are written --name=value.")
     given = flags.FLAGS
@@ -175,13 +180,44 @@ def _read_config() -> ConfigDict:
     """The config of --config; without it, modes other than train use the run's own."""
     flag = flags.FLAGS["config"]
     config = flag.value
+    options = _options()
+    for key, value in options.items():
+        _set_option(config, key, value)
     workdir = Path(flags.FLAGS.workdir).expanduser()
     given = any(a.lstrip("-").split("=")[0] == "config" for a in sys.argv[1:])
     if flags.FLAGS.mode == "train" or given or not (workdir / CONFIG_FILE).exists():
         return config
     config = saved_config(workdir)
     config.update_from_flattened_dict(config_flags.get_override_values(flag))
+    for key, value in options.items():
+        _set_option(config, key, value)
     return config
+
+
+def _options() -> dict[str, object]:
+    """Dotted key -> value of every --config.SECTION.options.NAME=VALUE.
+
+    A config does not list the options of all data sets, so its flags do not know them; the data
+    set checks their names and values.
+    """
+    found = (_OPTION.fullmatch(arg) for arg in sys.argv[1:])
+    return {match["key"]: _literal(match["value"]) for match in found if match}
+
+
+def _literal(text: str) -> object:
+    """A Python literal, such as True, 3 or (90, 120); anything else is a string."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _set_option(config: ConfigDict, key: str, value: object) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        config = config[section]
+    with config.unlocked():
+        config[name] = value
 
 
 def _usage(message: str) -> int:

@@ -18,7 +18,7 @@ from experiments.studies.study_flags import WORKDIRS, is_asked_for
 STUDY, SEEDS = "cycada_scenes", (0, 1, 2)
 # Data set of the records -> (config, variant of the records, steps of the translation).
 SCENES = {
-    "camvid_day->camvid_dusk": ("camvid.py:small", "size=90x120", 1000),
+    "camvid day->dusk": ("camvid.py:small", "size=90x120", 1000),
     "synthetic_parts->helen": ("face_parts.py", "size=96x96", 1500),
 }
 METHODS = ("source_only", "pixel", "feature", "pixel+feature", "target_only")

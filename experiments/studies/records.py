@@ -22,6 +22,9 @@ from jaxgen.data import text_files
 ROOT = Path(__file__).resolve().parents[2]
 
 
+_UNDERSCORES = str.maketrans(", ", "__")
+
+
 class Job(NamedTuple):
     """One training run of a study."""
 
@@ -37,7 +40,7 @@ class Job(NamedTuple):
     def name(self) -> str:
         """Folder name of the run."""
         parts = (self.dataset, self.method, self.variant, f"seed{self.seed}", f"{self.steps}steps")
-        return "_".join(parts).replace("/", "-").replace(",", "_").replace("=", "")
+        return "_".join(parts).replace("/", "-").replace("=", "").translate(_UNDERSCORES)
 
 
 def records_path(system: str) -> Path:

@@ -108,7 +108,6 @@ def decode(data: bytes, *, size: int, channels: int, name: str) -> np.ndarray:
     Raises:
         ValueError: the file is damaged.
     """
-    mode = {1: "L", 3: "RGB"}[channels]
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
@@ -118,6 +117,12 @@ def decode(data: bytes, *, size: int, channels: int, name: str) -> np.ndarray:
             f"{name}: the stored image is damaged ({error}); delete the prepared data set and "
             "start again"
         ) from error
+    return as_square(picture, size=size, channels=channels)
+
+
+def as_square(picture: Image.Image, *, size: int, channels: int) -> np.ndarray:
+    """A picture in grey or RGB as [size, size, channels] uint8."""
+    mode = {1: "L", 3: "RGB"}[channels]
     picture = picture if picture.mode == mode else picture.convert(mode)
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)

@@ -186,14 +186,14 @@ class ImageDiscriminator(nn.Module):
         features: channels of the first layer; each further layer has twice as many, up to 8
             times.
         layers: 4 x 4 convolutions before the last two.
-        halvings: how many of all convolutions have stride 2, from the first on; None for as many
-            as `layers`.
+        halvings: how many of all convolutions have stride 2, from the first on; 0 for as many as
+            `layers`.
         dtype: of the computation; parameters and logits stay float32.
     """
 
     features: int = 64
     layers: int = 3
-    halvings: int | None = None
+    halvings: int = 0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -209,7 +209,7 @@ class ImageDiscriminator(nn.Module):
         """
         del train
         chex.assert_rank(images, 4)
-        halvings = self.layers if self.halvings is None else self.halvings
+        halvings = self.halvings or self.layers
         widths = [self.features * min(2**level, 8) for level in range(self.layers + 1)] + [1]
         strides = [2 if level < halvings else 1 for level in range(len(widths))]
         for n in images.shape[1:3]:

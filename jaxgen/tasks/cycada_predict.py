@@ -22,7 +22,9 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
     """Classifies or segments an image or a folder of images.
 
     Writes WORKDIR/predictions/predictions.csv (file, class, probability) for classification; for
-    segmentation a label map NAME.png of class numbers and NAME_colour.png beside it.
+    segmentation a label map NAME.png of class numbers and NAME_colour.png beside it. Where the
+    source's scenes are stored at another size (options.size), pictures are seen at that height,
+    and their label maps have the size of the file.
 
     Args:
         config: of the run.
@@ -49,9 +51,9 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
     source = cycada_data.open_split(config, "source", "validation")
     if cycada_data.is_segmentation(config):
         for file in tqdm(files, unit="image"):
-            _segment(config, predict, file, output / file.relative_to(root), source.palette)
+            segment(config, predict, file, output / file.relative_to(root), source.palette)
     else:
-        rows = _classify(config, predict, files, source.classes)
+        rows = classify(config, predict, files, source.classes)
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(("file", "class", "probability"))
@@ -62,12 +64,22 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
     return output
 
 
-def _classify(config, predict, files, classes):
+def classify(config, predict, files, classes) -> list[tuple[Path, str, float]]:
+    """(file, class, probability) of pictures, turned upright as their EXIF tag says.
+
+    Args:
+        config: of the run.
+        predict: uint8 [N, S, S, C] -> probabilities [N, K].
+        files: paths of N pictures.
+        classes: K names.
+    """
     from jaxgen.data import labelled_images
 
     size, channels = config.data.size, config.data.channels
     pictures = [
-        labelled_images.decode(file.read_bytes(), size=size, channels=channels, name=str(file))
+        labelled_images.as_square(
+            images.open_image(file, upright=True), size=size, channels=channels
+        )
         for file in files
     ]
     probabilities = predict(np.stack(pictures))
@@ -78,11 +90,26 @@ def _classify(config, predict, files, classes):
     ]
 
 
-def _segment(config, predict, file, output, palette):
-    picture = np.asarray(images.open_image(file, upright=True))
-    label = cycada_evaluation.predict_scene(config, predict, picture).argmax(-1)
+def segment(config, predict, file, output, palette) -> None:
+    """Writes the label map of a picture, in class numbers and in colours.
+
+    Args:
+        config: of the run; with source.options.size the picture is seen at that height.
+        predict: uint8 [N, S, S, 3] -> probabilities [N, S, S, K].
+        file: path of a picture.
+        output: path without suffix: receives OUTPUT.png and OUTPUT_colour.png.
+        palette: [K, 3] colours.
+    """
+    picture = images.open_image(file, upright=True)
+    seen, stored = picture, config.source.options.get("size")
+    if stored:  # the network knows scenes of that height
+        width = max(1, round(picture.width * stored[0] / picture.height))
+        seen = picture.resize((width, stored[0]), Image.Resampling.LANCZOS)
+    label = cycada_evaluation.predict_scene(config, predict, np.asarray(seen)).argmax(-1)
+    found = Image.fromarray(label.astype(np.uint8))
+    label = np.asarray(found.resize(picture.size, Image.Resampling.NEAREST))
     output.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(label.astype(np.uint8)).save(output.with_suffix(".png"))
+    Image.fromarray(label).save(output.with_suffix(".png"))
     colours = Image.fromarray(np.asarray(palette, np.uint8)[label])
     colours.save(output.with_name(f"{output.stem}_colour.png"))
 

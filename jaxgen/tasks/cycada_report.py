@@ -1,5 +1,6 @@
 """The report of a CyCADA run: every stage on the target's test split, and how it came about."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ METHODS = {
     "target": ("target_only", "trained on target labels: the upper bound"),
 }
 _RATE = "train/images_per_second"
+_log = logging.getLogger(__name__)
 
 
 def evaluate_stages(
@@ -80,10 +82,11 @@ def write(config, workdir: Path, devices: Mesh, domains: cycada_data.Domains) ->
     numbers = cycada_evaluation.label_free_numbers(evaluations[last].probabilities)
     found = {name: item.confusion for name, item in evaluations.items() if item.confusion.sum()}
     if found:
-        numbers = _measured(config, found, last) | numbers
+        numbers = _measured(config, found, last, test.classes) | numbers
     flips = flip_rate(config, workdir, devices, domains)
     if flips is not None:
         numbers["label_flip_rate"] = flips
+    numbers |= _gates(config, workdir)
     numbers |= counted(_records(workdir, stage, "metrics.jsonl"))
     _, step = cycada_stages.restore(config, workdir, devices, stage)
     rates = [
@@ -109,7 +112,27 @@ def write(config, workdir: Path, devices: Mesh, domains: cycada_data.Domains) ->
     return numbers
 
 
-def _measured(config, found, last) -> dict[str, float]:
+def _gates(config, workdir) -> dict[str, float]:
+    """Percent of the logged steps in which each alignment moved its network, by method."""
+    shares = {}
+    for stage in cycada_stages.ALIGNMENT_STAGES:
+        records = _records(workdir, stage, "metrics.jsonl")
+        gates = [record["train/gate"] for record in records if "train/gate" in record]
+        if not gates or not cycada_stages.is_done(config, workdir, stage):
+            continue
+        method = METHODS[stage][0]
+        shares[f"gate_open_{method}"] = 100 * float(np.mean(gates))
+        if not any(gates):
+            _log.warning(
+                "%s is the network that it began with: its discriminator never told the domains "
+                "apart in more than config.alignment.gate=%g of a batch.",
+                method,
+                config.alignment.gate,
+            )
+    return shares
+
+
+def _measured(config, found, last, classes) -> dict[str, float]:
     """Every figure that labels allow; `found` holds confusion matrices by method."""
     numbers = cycada_evaluation.task_numbers(config, found[last])
     for method, confusion in found.items():
@@ -119,6 +142,13 @@ def _measured(config, found, last) -> dict[str, float]:
         total, right = int(found[last].sum()), int(np.trace(found[last]))
         low, high = adaptation.accuracy_interval(np.arange(total) < right, np.ones(total, bool))
         numbers |= {"accuracy_low": low, "accuracy_high": high}
+    else:
+        values = segmentation.per_class_iou(found[last])
+        numbers |= {
+            f"iou_{name.replace(' ', '_')}": float(value)
+            for name, value in zip(classes, values, strict=True)
+            if np.isfinite(value)  # a class that occurs nowhere has none
+        }
     return numbers
 
 
@@ -138,6 +168,11 @@ def _meanings(numbers, name) -> dict[str, str]:
             "accuracy_low": "95 % interval of the accuracy, lower end",
             "accuracy_high": "95 % interval of the accuracy, upper end",
         }
+    meanings |= {
+        key: "steps in which the alignment moved the network, percent of those logged"
+        for key in numbers
+        if key.startswith("gate_open_")
+    }
     if "label_flip_rate" in numbers:
         meanings["label_flip_rate"] = (
             "translated source images that the target-only network takes for another class, percent"
@@ -181,7 +216,9 @@ def _pictures(config, workdir, devices, domains, found, last, test) -> list[Pict
     if "translation" in done:
         pictures.append(_translations(config, workdir, devices, domains))
     if cycada_data.is_segmentation(config):
-        pictures.append(_panels(config, workdir, devices, done, test))
+        # A target without labels may know neither names nor colours of classes.
+        known = test if test.classes else domains.open("source", "validation")
+        pictures.append(_panels(config, workdir, devices, done, test, known))
     elif found:
         pictures.append(
             Picture(
@@ -267,7 +304,7 @@ def _confusions(found):
     return figure
 
 
-def _panels(config, workdir, devices, done, test) -> Picture:
+def _panels(config, workdir, devices, done, test, known) -> Picture:
     from jaxgen.tasks import segmentation_figures
 
     predict = cycada_evaluation.compile_predict(config, devices)
@@ -287,8 +324,8 @@ def _panels(config, workdir, devices, done, test) -> Picture:
     figure = segmentation_figures.panels(
         [scene["image"] for scene in scenes],
         maps,
-        classes=test.classes,
-        palette=test.palette,
+        classes=known.classes,
+        palette=known.palette,
     )
     return Picture("panels", figure, "Test scenes: image, label, and what each network says.")
 

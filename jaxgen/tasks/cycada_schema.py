@@ -67,6 +67,7 @@ SCHEMA: Schema = {
     "translation.generator.remat": boolean,
     "translation.discriminator.features": integer(1),
     "translation.discriminator.layers": integer(1),
+    "translation.discriminator.halvings": integer(),
     "translation.loss": one_of("least_squares", "non_saturating", "hinge"),
     **{
         f"translation.weights.{term}_{domain}": number(0, 1000)

@@ -23,6 +23,7 @@ VARIANTS = {
     "cycada/default": ("", "smoke"),
     "cycada/digits": DIGITS,
     "cycada/paper": DIGITS,
+    "cycada/camvid": ("", "small"),
     "dr_gan/default": ("", "smoke"),
     "dr_gan/paper": ("", "single", "cvpr"),
     "dr_gan/multipie": ("", "single"),

@@ -1,8 +1,11 @@
 """CyCADA from data to report: all stages, going on, refusals, own folders, scenes."""
 
 import json
+import shutil
+from functools import partial
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from jaxgen.tasks.cycada_schema import check_config
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.export import read_artifact
 from jaxgen.training.logging import read_metrics
+from jaxgen.training.state import run_key
 from jaxgen.training.workdir import open_workdir
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
@@ -86,22 +90,155 @@ def test_finished_stages_are_not_trained_again(trained, caplog):
     assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*.npz")} == before
 
 
+def copy_of(workdir, tmp_path, *, without=()):
+    """The folder of a run, some of its stages left out."""
+    leave = shutil.ignore_patterns("report", *without)
+    return Path(shutil.copytree(workdir, tmp_path / "run", ignore=leave))
+
+
 def test_stopped_and_resumed_stages_are_bit_identical(trained, tmp_path):
-    _, straight = trained
-    config = default.get_config("smoke")
-    config.stages = "source,translation"
-    for _ in config.stages.split(","):  # one stop in each stage
+    config, straight = trained
+    stages = ("source", "translation", "pixel_feature")  # a stage of each kind
+    resumed = copy_of(straight, tmp_path, without=stages)
+    for _ in stages:  # one stop in each
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
             stop_after(patch, 2)
-            train(config, tmp_path)
-    train(config, tmp_path)
+            train(config, resumed)
+    train(config, resumed)
     devices = cycada.open_devices(config)
-    for stage in ("source", "translation"):
+    for stage in stages:
         states = [
             jax.device_get(cycada_stages.restore(config, folder, devices, stage)[0].replace(key=0))
-            for folder in (straight, tmp_path)
+            for folder in (straight, resumed)
         ]
         jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_unfinished_stage_is_no_foundation_and_not_measured(trained, tmp_path, caplog):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    workdir = copy_of(workdir, tmp_path)
+    config.translation.train.steps = 9
+    config.stages = "pixel"
+    with pytest.raises(ConfigError, match="'translation', which has trained 4 of 9 steps"):
+        cycada.train(config, workdir)
+    cycada.evaluate(config, workdir)
+    assert "accuracy_pixel" in results(workdir) and "label_flip_rate" not in results(workdir)
+
+
+def test_stage_that_began_from_an_older_network_is_refused(trained, tmp_path):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    workdir = copy_of(workdir, tmp_path)
+    assert json.loads((workdir / "pixel" / "began_from.json").read_text()) == {"translation": 4}
+    (workdir / "pixel" / "began_from.json").write_text('{"translation": 2}')
+    config.stages = "pixel"
+    with pytest.raises(ConfigError, match="began from step 2 of 'translation', which is now at 4"):
+        cycada.train(config, workdir)
+
+
+def test_images_translated_from_another_source_are_refused(trained):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    folder = cycada_stages.translated_folder(workdir)
+    assert cycada_data.is_translated(config, folder)
+    config.source.validation_fraction = 0.3
+    with pytest.raises(ConfigError, match="does not hold all images of"):
+        cycada_data.Domains(config).translated(folder, "train")
+
+
+def test_gate_that_never_opens_is_told(trained, tmp_path, caplog):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    workdir = copy_of(workdir, tmp_path, without=["pixel_feature"])
+    config.alignment.gate = 1.0
+    cycada.train(config, workdir)
+    found = results(workdir)
+    assert found["gate_open_pixel+feature"] == 0
+    assert found["accuracy_pixel+feature"] == found["accuracy_pixel"]
+    assert "never told the domains apart" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "select, better, worse",
+    [
+        ("entropy", 0.2, 0.9),
+        ("information_maximisation", 2.0, 1.0),
+        ("soft_neighbourhood_density", 5.0, 3.0),
+    ],
+)
+def test_label_free_choice_knows_what_is_better(select, better, worse):
+    config = default.get_config("smoke")
+    config.alignment.select = select
+    kept, other = (
+        cycada_stages.criterion(config, {select: value})["criterion"] for value in (better, worse)
+    )
+    assert kept < other  # the lowest is kept
+    config.alignment.select = "latest"
+    assert cycada_stages.criterion(config, {select: better}) == {}
+
+
+def test_imagenet_weights_of_the_config_are_loaded(monkeypatch):
+    config = camvid.get_config()
+    config.model.update(name="drn26", pretrained="drn.safetensors")
+    config.data.size = 32
+    asked = []
+
+    def load(variables, path):
+        asked.append(path)
+        return jax.tree.map(lambda leaf: leaf + 1, variables)
+
+    monkeypatch.setattr("jaxgen.models.pretrained.load_drn26", load)
+    (variables,) = cycada_stages.imagenet(config)
+    assert asked == ["drn.safetensors"]
+    state = jax.eval_shape(partial(task.init_task, config), run_key(0), variables)
+    chex.assert_trees_all_equal_shapes(state.network.ema, variables)
+    config.model.pretrained = ""
+    assert cycada_stages.imagenet(config) == ()
+
+
+def test_network_begins_with_the_given_variables():
+    config = default.get_config("smoke")
+    given = jax.tree.map(lambda leaf: leaf + 1, task.init_task(config, run_key(1)).network.ema)
+    state = task.init_task(config, run_key(0), given)
+    chex.assert_trees_all_equal(state.network.ema, given)
+    chex.assert_trees_all_equal(state.network.params, given["params"])
+
+
+def test_photographs_are_turned_upright_before_they_are_classified(tmp_path):
+    rng = np.random.default_rng(0)
+    upright = Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.png", exif=exif)
+    seen = []
+
+    def predict(pictures):
+        seen.append(pictures)
+        return np.eye(10)[:1]
+
+    config = default.get_config("smoke")
+    cycada_predict.classify(config, predict, [tmp_path / "a.png"], "0123456789")
+    np.testing.assert_array_equal(seen[0][0, ..., 0], np.asarray(upright))
+
+
+def test_scenes_are_seen_at_the_size_of_the_training_set(tmp_path):
+    """At half of it here: the label map has blocks of 2 x 2, and the size of the file."""
+    picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    config = camvid.get_config()
+    config.source.options.size = (20, 28)
+    config.data.size = 16
+
+    def predict(images):
+        return np.eye(2)[(images[..., 0] > 127).astype(int)]
+
+    palette = [(0, 0, 0), (255, 255, 255)]
+    cycada_predict.segment(config, predict, tmp_path / "a.png", tmp_path / "out", palette)
+    with Image.open(tmp_path / "out.png") as found:
+        label = np.asarray(found)
+    assert label.shape == (40, 56) and 0 < label.mean() < 1
+    np.testing.assert_array_equal(label, label[::2, ::2].repeat(2, 0).repeat(2, 1))
 
 
 def stop_after(patch, steps):
@@ -212,11 +349,20 @@ def test_source_without_labels_is_refused(tmp_path):
         train(config, tmp_path / "run")
 
 
+def test_target_without_labels_has_no_stage_of_its_own(tmp_path):
+    config = own_folders(tmp_path, labelled=False)
+    config.stages = "source,target,feature"
+    with pytest.raises(ConfigError, match="have no label, from which the stage 'target' learns"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "source").exists()
+
+
 def test_other_classes_in_the_target_are_named(tmp_path):
     config = own_folders(tmp_path)
     (tmp_path / "target" / "train" / "blue").rename(tmp_path / "target" / "train" / "violet")
     with pytest.raises(ValueError, match="violet"):
         train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "source").exists()
 
 
 def test_number_of_classes_is_named(tmp_path):
@@ -231,51 +377,79 @@ def test_missing_domain_is_named(tmp_path):
     config.target.manual_dir = str(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="nowhere"):
         train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "source").exists()
 
 
 # -------------------------------------------------------------------------------- scenes
 
 
-def write_scenes(folder, count, *, dark=1.0):
-    """Left half one class, right half another, in colours of their own."""
+def write_scenes(folder, count, *, dark=1.0, labelled=True):
+    """Left half one class, right half another, in colours of their own; some pixels unknown."""
     rng = np.random.default_rng(count)
     (folder / "images").mkdir(parents=True)
-    (folder / "labels").mkdir()
-    (folder / "classes.txt").write_text("left\nright\n")
+    if labelled:
+        (folder / "labels").mkdir()
+        (folder / "classes.txt").write_text("left\nright\n")
     for number in range(count):
         label = np.zeros((20, 28), np.uint8)
         label[:, rng.integers(8, 20) :] = 1
         pixels = np.where(label[..., None] == 0, (210, 60, 60), (60, 60, 210)) * dark
         pixels = rng.normal(pixels, 8).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
-        Image.fromarray(label).save(folder / "labels" / f"{number}.png")
+        label[:3] = 255
+        if labelled:
+            Image.fromarray(label).save(folder / "labels" / f"{number}.png")
 
 
-def test_scenes_end_to_end(tmp_path):
-    write_scenes(tmp_path / "source", 20)
-    write_scenes(tmp_path / "target", 21, dark=0.6)
+def scenes(root, **target):
+    """A config of all stages on small scenes, a few steps each."""
+    write_scenes(root / "source", 20)
+    write_scenes(root / "target", 21, dark=0.6, **target)
     config = camvid.get_config()
     smoke = default.get_config("smoke")
     for stage in ("task", "translation", "alignment"):
         config[stage].train = smoke[stage].train
     config.translation.generator = smoke.translation.generator
+    config.translation.generator.blocks = 0
     config.translation.discriminator.update(features=4, layers=2)
-    config.stages = "source,translation,pixel"
-    config.data.update(size=16, data_dir=str(tmp_path / "prepared"))
+    config.alignment.update(hidden=8, warmup_steps=0, gate=0.0, window=1)
+    config.stages = "source,target,translation,pixel,pixel_feature"
+    config.data.update(size=16, data_dir=str(root / "prepared"))
     config.model.num_classes = 2
     for domain in ("source", "target"):
-        config[domain].update(name="scene_folder", manual_dir=str(tmp_path / domain))
+        config[domain].update(name="scene_folder", manual_dir=str(root / domain))
         config[domain].options = ConfigDict()
         config[domain].update(train_split="train", test_split="test", validation_fraction=0.3)
     config.evaluate.batch_size = 8
+    return config
+
+
+def test_scenes_end_to_end(tmp_path):
+    config = scenes(tmp_path)
     workdir = train(config, tmp_path / "run")
     found = results(workdir)
     for metric in ("miou", "fwiou", "pixel_accuracy"):
         assert 0 <= found[f"{metric}_source_only"] <= 100
-        assert found[metric] == found[f"{metric}_pixel"]
+        assert found[metric] == found[f"{metric}_pixel+feature"]
+    assert found["miou"] == pytest.approx((found["iou_left"] + found["iou_right"]) / 2)
+    assert 0 <= found["label_flip_rate"] <= 100 and found["gate_open_pixel+feature"] == 100
+    domains = cycada_data.Domains(config)
+    translated = domains.translated(cycada_stages.translated_folder(workdir), "validation")
+    plain = domains.open("source", "validation")
+    assert len(translated) == len(plain)
+    np.testing.assert_array_equal(translated[1]["label"], plain[1]["label"])
+    assert translated[1]["image"].shape == plain[1]["image"].shape
     folder = cycada_predict.predict_files(
         config, workdir, cycada.open_devices(config), str(tmp_path / "target" / "images")
     )
     with Image.open(folder / "0.png") as label:
         assert label.size == (28, 20) and np.asarray(label).max() <= 1
     assert (folder / "0_colour.png").exists()
+
+
+def test_unlabelled_scenes_are_reported_in_the_colours_of_the_source(tmp_path):
+    config = scenes(tmp_path, labelled=False)
+    config.stages, config.target.test_split = "source", ""
+    workdir = train(config, tmp_path / "run")
+    assert "miou" not in results(workdir) and results(workdir)["entropy"] >= 0
+    assert (workdir / "report" / "panels.png").exists()

@@ -140,6 +140,7 @@ def test_wrong_number_of_landmarks_is_named(faces):
         ("--config.train.stepz=3", "stepz"),
         ("--config.model.width=0.3", "config.model.width=0.3"),
         ("--config.train.steps=abc", "config.train.steps"),
+        ("--config.nowhere.options.config=tiny", "nowhere"),
         ("--mode=dance", "dance"),
         ("--config=missing.py", "missing.py"),
         ("nonsense", "nonsense"),
@@ -151,6 +152,14 @@ def test_bad_command_line_is_one_line_that_names_the_key(argument, message, tmp_
     assert result.stderr.startswith("error: ") and message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_options_of_a_data_set_can_be_set_and_are_checked(tmp_path):
+    """The config does not list them: they differ from set to set."""
+    result = command("--config.data.options.nonsense=1", f"--workdir={tmp_path}/run")
+    assert result.returncode == 2 and "has no option 'nonsense'" in result.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["data"]["options"]["nonsense"] == 1  # a number, not a text
 
 
 def test_unwritable_workdir_is_named(tmp_path):

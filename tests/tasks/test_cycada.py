@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from experiments.configs.cycada import camvid, default
+from jaxgen import losses
+from jaxgen.kernels.pixels import scale
 from jaxgen.tasks import cycada, cycada_alignment, cycada_translation
 from jaxgen.tasks.cycada_schema import check_config
 from jaxgen.training import mesh
@@ -154,6 +156,44 @@ def test_terms_without_weight_are_left_out(batch):
     )
     chex.assert_shape(images, (BATCH, 28, 28, 1))
     chex.assert_type(images, jnp.uint8)
+
+
+@pytest.mark.parametrize("labels", ["argmax", "truth"])
+def test_semantic_loss_asks_the_judge_about_the_same_image(batch, judge, labels):
+    """A translation is held to what the judge says of its own original, or to its label."""
+    config = tiny(**{"translation.semantic.labels": labels})
+    state = cycada_translation.init_state(config, run_key(0), judge)
+    _, metrics = jax.jit(partial(cycada_translation.train_step, config))(state, batch)
+    real = {name: scale(batch[name]["image"]) for name in ("source", "target")}
+
+    def judged(images):
+        return cycada.task_net(config).apply(judge, images, train=False)
+
+    for name, other in (("target", "source"), ("source", "target")):
+        net = cycada_translation.generator_net(config)
+        fake = net.apply({"params": state.generators.params[name]}, real[other], train=False)
+        believed = judged(real[other]).argmax(-1)
+        if labels == "truth" and other == "source":
+            believed = batch["source"]["label"]
+        expected = losses.cross_entropy(judged(fake), believed).mean()
+        np.testing.assert_allclose(metrics[f"semantic_{name}"], expected, rtol=1e-4)
+
+
+def test_discriminators_see_real_images_of_their_own_domain(batch, judge, translated):
+    """Least squares: (D(real) - 1)^2 and D(translation)^2, half of each, over both domains."""
+    before, _, metrics, _ = translated
+    config, real = tiny(), {name: scale(batch[name]["image"]) for name in ("source", "target")}
+    total = 0.0
+    for name, other in (("target", "source"), ("source", "target")):
+        net = cycada_translation.generator_net(config)
+        fake = net.apply({"params": before.generators.params[name]}, real[other], train=False)
+        params = {"params": before.discriminators.params[name]}
+        net = cycada_translation.discriminator_net(config)
+        on_real, on_fake = (net.apply(params, x, train=True) for x in (real[name], fake))
+        total += (jnp.square(on_real - 1).mean() + jnp.square(on_fake).mean()) / 2
+        generator = jnp.square(on_fake - 1).mean()
+        np.testing.assert_allclose(metrics[f"adversarial_{name}"], generator, rtol=1e-4)
+    np.testing.assert_allclose(metrics["discriminator/loss"], total, rtol=1e-4)
 
 
 def align_init(judge, config=None):

@@ -53,7 +53,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.translation.generator = ml_collections.ConfigDict(
         dict(features=16, blocks=2, dropout=0.0, remat=False)
     )
-    config.translation.discriminator = ml_collections.ConfigDict(dict(features=16, layers=2))
+    # halvings: convolutions of stride 2, 0 = as many as layers.
+    config.translation.discriminator = ml_collections.ConfigDict(
+        dict(features=16, layers=2, halvings=0)
+    )
     config.translation.loss = "least_squares"
     config.translation.weights = ml_collections.ConfigDict(
         dict(

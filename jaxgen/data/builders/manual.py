@@ -110,8 +110,9 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise ValueError(
                 f"{self.name} {split!r} has {found} {self.NOUN} in "
                 f"{self.builder_config.manual_dir}, but {expected} are published. Complete it, or "
-                "set its option allow_partial=True (config.data.options.allow_partial=True) and "
-                "do not compare with published results"
+                "set its option allow_partial=True (--config.data.options.allow_partial=True; a "
+                "domain of CyCADA has --config.source.options or --config.target.options) and do "
+                "not compare with published results"
             )
 
     def _split_generators(self, dl_manager):

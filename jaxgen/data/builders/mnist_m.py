@@ -52,7 +52,7 @@ class MnistM(mnist_idx.MnistIdx):
         if not photos:
             raise ValueError(
                 f"{_folder(manual_dir, options)} holds no photographs: set the option photos of "
-                "mnist_m (config.data.options.photos) to a folder of them"
+                "mnist_m (--config.target.options.photos=FOLDER) to a folder of them"
             )
         return [*digits, *photos]
 
