@@ -24,6 +24,7 @@ VARIANTS = {
     "cycada/digits": DIGITS,
     "cycada/paper": DIGITS,
     "cycada/camvid": ("", "small"),
+    "cycada/road_scenes": ("gta5_drn26", "gta5_fcn8s", "synthia_fcn8s"),
     "dr_gan/default": ("", "smoke"),
     "dr_gan/paper": ("", "single", "cvpr"),
     "dr_gan/multipie": ("", "single"),

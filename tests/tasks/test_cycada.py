@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.configs.cycada import camvid, default
+from experiments.configs.cycada import camvid, default, road_scenes
 from jaxgen import losses
 from jaxgen.kernels.pixels import scale
 from jaxgen.tasks import cycada, cycada_alignment, cycada_translation
@@ -16,6 +16,7 @@ from jaxgen.tasks.cycada_schema import check_config
 from jaxgen.training import mesh
 from jaxgen.training.state import run_key
 
+ROADS = ("gta5_drn26", "gta5_fcn8s")
 BATCH = 16  # two parts for each of eight devices
 
 
@@ -254,18 +255,20 @@ def test_alignment_fools_a_discriminator(judge, batch):
     assert np.mean(accuracy[65:]) < 0.6
 
 
-def test_one_network_for_both_domains_of_scenes():
+@pytest.mark.parametrize("config", [camvid.get_config(), *map(road_scenes.get_config, ROADS)])
+def test_one_network_for_both_domains_of_scenes(config):
     """Segmentation aligns score maps with shared weights while the task goes on."""
-    config = camvid.get_config()
-    config.data.size = 16
+    config.data.size = 64
     assert config.alignment.shared and config.alignment.task_weight > 0
     task = jax.eval_shape(partial(cycada.init_task, config), run_key(0))
     init = partial(cycada_alignment.init_state, config)
     state = jax.eval_shape(init, run_key(0), task.network.ema)
     assert state.reference is None
-    images = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.uint8)
-    label = jax.ShapeDtypeStruct((2, 16, 16), jnp.uint8)
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.uint8)
+    label = jax.ShapeDtypeStruct((2, 64, 64), jnp.uint8)
     batch = {"source": {"image": images, "label": label}, "target": {"image": images}}
     after, metrics = jax.eval_shape(partial(cycada_alignment.train_step, config), state, batch)
     chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
     assert "task" in metrics
+    after, metrics = jax.eval_shape(partial(cycada.task_step, config), task, batch)
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, task)
