@@ -180,16 +180,12 @@ def _read_config() -> ConfigDict:
     """The config of --config; without it, modes other than train use the run's own."""
     flag = flags.FLAGS["config"]
     config = flag.value
-    options = _options()
-    for key, value in options.items():
-        _set_option(config, key, value)
     workdir = Path(flags.FLAGS.workdir).expanduser()
     given = any(a.lstrip("-").split("=")[0] == "config" for a in sys.argv[1:])
-    if flags.FLAGS.mode == "train" or given or not (workdir / CONFIG_FILE).exists():
-        return config
-    config = saved_config(workdir)
-    config.update_from_flattened_dict(config_flags.get_override_values(flag))
-    for key, value in options.items():
+    if flags.FLAGS.mode != "train" and not given and (workdir / CONFIG_FILE).exists():
+        config = saved_config(workdir)
+        config.update_from_flattened_dict(config_flags.get_override_values(flag))
+    for key, value in _options().items():
         _set_option(config, key, value)
     return config
 
