@@ -200,6 +200,15 @@ def test_additive_margin_asks_for_more():
     np.testing.assert_allclose(found, -log_softmax(logits)[:1], rtol=1e-4)
 
 
+@pytest.mark.parametrize("head", ["softmax", "additive_margin"])
+def test_no_number_of_a_person_is_left_out(head):
+    config = tiny(**{"gan.head": head})
+    logits = jnp.zeros((2, 300)).at[:, 0].set(0.5)
+    found = terms.identity_loss(config, Verdict(logits, None, None), jnp.array([255, 256]))
+    assert found[0] > 1
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
 # ------------------------------------------------------------------------- what is drawn
 
 
