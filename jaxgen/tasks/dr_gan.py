@@ -45,6 +45,7 @@ from jaxgen.tasks.dr_gan_poses import (
     pose_code,
     real_poses,
     wanted_images,
+    without_targets,
 )
 from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.optimiser import make_optimiser
@@ -317,7 +318,8 @@ def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):
         mutable=["batch_stats"],
     )
     if has_sets(config, count):
-        kept = drop_images(key_drop, mask, rate=config.gan.drop_images)
+        others = without_targets(mask, wanted)
+        kept = drop_images(key_drop, others, rate=config.gan.drop_images)
         sets = feature.reshape(people, count, -1)
         feature = join(feature, fuse(sets, confidence.reshape(people, count), kept))
     noise = jax.random.uniform(key_noise, (len(feature), config.model.noise), minval=-1, maxval=1)

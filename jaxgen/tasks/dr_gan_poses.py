@@ -111,6 +111,26 @@ def other_pictures(config, key: jax.Array, faces: Any) -> Wanted:
     return Wanted(faces["identity"].repeat(count), poses, there, like, paired)
 
 
+def without_targets(mask: jax.Array, wanted: Wanted) -> jax.Array:
+    """The pictures that a set may be drawn from: all but the one its drawing is compared with.
+
+    A fused feature that holds the target itself would be rewarded for the light, the expression and
+    the background of that very picture, which a feature of the person must not keep.
+
+    Args:
+        mask: [P, n] bool, True for pictures that are there.
+        wanted: of `wanted_images`, with sets: R = P n + P.
+
+    Returns:
+        [P, n] bool; a set of the target alone keeps it.
+    """
+    people, count = mask.shape
+    like, paired = wanted.like[people * count :], wanted.paired[people * count :]
+    rows = jnp.arange(people * count).reshape(people, count)
+    others = mask & ~((rows == like[:, None]) & paired[:, None])
+    return jnp.where(others.any(-1, keepdims=True), others, mask)
+
+
 def has_sets(config, count: int) -> bool:
     """Whether something is drawn from sets of `count` images too."""
     return config.gan.fuse and count > 1

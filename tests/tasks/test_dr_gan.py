@@ -242,6 +242,34 @@ def test_pairs_show_the_same_person_in_the_wanted_pose(form):
     assert np.isfinite(found.poses.code).all() and np.isfinite(found.poses.label).all()
 
 
+def test_a_set_is_not_fused_from_the_picture_it_should_draw(monkeypatch):
+    config = tiny(**{"gan.images": 3, "gan.drop_images": 0.0})
+    batch = faces(config, people=4)
+    batch["mask"][1] = [True, False, False]  # its target is a filler: no pair
+    batch["mask"][2] = [False, True, False]  # nothing but the picture that it would draw
+    wanted = dr_gan_poses.wanted_images(config, jax.random.key(0), batch)
+    wanted = wanted._replace(paired=wanted.paired.at[12 + 2].set(True))
+    fused = []
+    real = dr_gan.fuse
+    monkeypatch.setattr(dr_gan, "fuse", lambda *args: fused.append(args[2]) or real(*args))
+    state = init(config)
+    images = jnp.asarray(batch["image"], jnp.float32).reshape(12, *batch["image"].shape[2:]) / 255
+    player = state.generator
+    dr_gan.synthesise(
+        *(config, jax.random.key(1), player.params, player.batch_stats, images),
+        *(jnp.asarray(batch["mask"]), wanted),
+    )
+    np.testing.assert_array_equal(
+        fused[0],
+        [[True, False, True], [True, False, False], [False, True, False], [True, False, True]],
+    )
+    # Without a target, the papers' form, nothing is left out.
+    random = wanted._replace(paired=jnp.zeros_like(wanted.paired))
+    np.testing.assert_array_equal(
+        dr_gan_poses.without_targets(jnp.asarray(batch["mask"]), random), batch["mask"]
+    )
+
+
 def test_single_image_form_draws_from_no_set():
     config = tiny(**{"gan.fuse": False})
     found = dr_gan_poses.wanted_images(config, jax.random.key(0), faces(config, people=3))
@@ -408,6 +436,31 @@ def test_warm_start_copies_the_trunk_and_leaves_the_confidence(recogniser):
     wide = jax.tree.map(lambda x: np.repeat(x, 2, -1), recogniser)
     with pytest.raises(CheckpointMismatch, match=r"config\.model"):
         dr_gan_warm_start.start_from(config, fresh, recogniser=wide)
+
+
+def test_after_a_warm_start_all_pictures_are_trusted_alike_and_that_can_change(recogniser):
+    config = tiny()
+    state = dr_gan_warm_start.start_from(config, init(config), recogniser=recogniser)
+    images = faces(config)["image"][:, 0]
+    encode = jax.jit(partial(dr_gan.encode, config))
+    np.testing.assert_array_equal(encode(state.generator.ema, images).confidence, 0.5)
+    part = {kind: getattr(state.generator, kind)["encoder"] for kind in ("params", "batch_stats")}
+
+    def first_minus_second(params):
+        variables = {"params": params, "batch_stats": part["batch_stats"]}
+        scaled = jnp.asarray(images, jnp.float32) / 127.5 - 1
+        (_, found), _ = dr_gan.encoder_net(config).apply(
+            variables, scaled, train=True, mutable=["batch_stats"]
+        )
+        return found[0] - found[1]
+
+    gradient = jax.grad(first_minus_second)(part["params"])
+    slopes = {
+        path[-2].key: leaf[-1]
+        for path, leaf in jax.tree.leaves_with_path(gradient)
+        if path[-1].key == "scale"
+    }
+    assert np.abs(slopes["BatchNorm_4"]) > 1e-4
 
 
 def test_discriminator_learns_people_and_poses_by_heart(trained):
