@@ -120,6 +120,16 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
     return numbers
 
 
+def check_test(config, sets: dr_gan_data.Sets) -> None:
+    """Opens what the run will be tested on, so that a wrong set stops it before hours of training.
+
+    Raises:
+        ConfigError, ValueError: as of `open_test` and `open_pairs`.
+    """
+    _, probes = open_test(config, sets)
+    open_pairs(config, probes)
+
+
 def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:
     """Gallery and probes of people outside of training, numbered alike.
 
@@ -136,7 +146,8 @@ def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:
     else:  # the most frontal picture of each person
         gallery, probes = recognition_sets.gallery_and_probes(probes)
     # People of another set are others, whatever they are called there.
-    known = set() if config.test.name else set(sets.open("train").people)
+    same = dr_gan_data.tests_on_training_set(config)
+    known = set(sets.open("train").people) if same else set()
     both = sorted(known & set(probes.people))
     if both:
         raise ConfigError(

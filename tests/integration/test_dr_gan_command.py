@@ -135,6 +135,48 @@ def test_people_of_training_are_no_test(trained):
         dr_gan_report.open_test(config, dr_gan_data.Sets(config))
 
 
+def test_the_training_set_by_its_own_name_is_still_the_training_set():
+    config = default.get_config("smoke")
+    config.test.update(name=config.data.name, gallery="train", probe="train")
+    config.test.options = config.data.options
+    with pytest.raises(ConfigError, match="people that training has not seen"):
+        dr_gan_report.open_test(config, dr_gan_data.Sets(config))
+
+
+def test_sets_are_the_same_by_name_and_folder(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for folder in ("mine", "other"):
+        (tmp_path / folder / "anna").mkdir(parents=True)
+        picture = Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8))
+        picture.save(tmp_path / folder / "anna" / "0.png")
+    monkeypatch.setenv("JAXGEN_DATA", str(tmp_path))
+    config = default.get_config("smoke")
+    config.data.update(name="identity_folder", manual_dir=str(tmp_path / "mine"))
+    del config.data.options.config
+    assert dr_gan_data.tests_on_training_set(config)
+    for folder, same in (("mine", True), (str(tmp_path / "mine"), True), ("other", False)):
+        config.test.update(name="identity_folder", manual_dir=folder)
+        assert dr_gan_data.tests_on_training_set(config) == same
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"probe": "nonsense"}, "nonsense"),
+        ({"gallery": "train", "probe": "train"}, "people that training has not seen"),
+        ({"protocol": "official_folds"}, r"config\.test\.name='cfp'"),
+    ],
+)
+def test_a_test_that_cannot_be_made_stops_before_training(change, message, tmp_path, monkeypatch):
+    config = default.get_config("smoke")
+    config.test.update(change)
+    asked = []
+    monkeypatch.setattr(dr_gan_stages, "run_stages", lambda *_: asked.append(1))
+    with pytest.raises((ConfigError, ValueError), match=message):
+        dr_gan.train(config, tmp_path)
+    assert not asked
+
+
 def test_gallery_may_be_the_most_frontal_probes(trained):
     config = trained[0].copy_and_resolve_references()
     config.test.gallery = ""
