@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgen.tasks.dr_gan_losses import UNKNOWN_POSE, Poses, by_class
+from jaxgen.tasks.dr_gan_losses import Poses, by_class, is_known
 
 
 class Wanted(NamedTuple):
@@ -102,8 +102,7 @@ def other_pictures(config, key: jax.Array, faces: Any) -> Wanted:
     there = faces["mask"].reshape(-1)
     like = jnp.roll(jnp.arange(people * count).reshape(people, count), -1, 1).reshape(-1)
     drawn, real = draw_poses(config, key, (people, count)), real_poses(config, faces)
-    known = (real.label != UNKNOWN_POSE) if by_class(config) else jnp.isfinite(real.label)
-    paired = (known & there)[like] & there
+    paired = (is_known(config, real.label) & there)[like] & there
     poses = Poses(
         jnp.where(paired[:, None], real.code[like], drawn.code),
         jnp.where(paired, real.label[like], drawn.label),

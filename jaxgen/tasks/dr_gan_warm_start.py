@@ -117,6 +117,8 @@ def start_from(
             part["encoder"] = {"trunk": jax.tree.map_with_path(_overwrite, before, trained)}
         if decoder is not None:
             part["decoder"] = decoder[kind]
+        if recogniser is not None and "identity" in part:
+            part["identity"] = recogniser[kind]["identity"]
         fresh = {**fresh, kind: part}
     generator = generator.replace(**jax.tree.map(jnp.copy, fresh), ema=fresh)
     if recogniser is not None and config.gan.warm_start == "both":

@@ -128,6 +128,14 @@ def test_sets_larger_than_any_person_are_refused(trained):
         dr_gan_data.training_batches(config, "gan", dr_gan_data.Sets(config).open("train"))
 
 
+def test_without_known_poses_no_number_chooses_the_judge():
+    config = default.get_config("smoke")
+    held_out = dr_gan_data.Sets(config).open("validation")
+    held_out = held_out._replace(pose=np.full_like(held_out.pose, -1))
+    validate = dr_gan_stages._validation(config, dr_gan.open_devices(config), "pose", held_out)
+    assert validate(None) == {}
+
+
 def test_people_of_training_are_no_test(trained):
     config = trained[0].copy_and_resolve_references()
     config.test.gallery = config.test.probe = "train"

@@ -149,8 +149,8 @@ def test_tpami_form_has_three_tasks():
     labels, pose, every = jnp.array([0, 1, 2, 3]), jnp.array([0, 1, 2, -1]), jnp.ones(4, bool)
     found = terms.discriminator_terms(config, real, fake, labels, pose, every, every)
     identity = -np.mean([log_softmax(np.asarray(real.identity))[i, i] for i in range(4)])
-    # The fourth image has no known pose; it counts as 0.
-    poses = -np.sum([log_softmax(np.asarray(real.pose))[i, i] for i in range(3)]) / 4
+    # The fourth image has no known pose; the mean is over the others.
+    poses = -np.mean([log_softmax(np.asarray(real.pose))[i, i] for i in range(3)])
     game = np.mean(np.log1p(np.exp(-real.real))) + np.mean(np.log1p(np.exp(fake.real)))
     np.testing.assert_allclose(found["identity"], identity, rtol=1e-5)
     np.testing.assert_allclose(found["pose"], poses, rtol=1e-5)
@@ -161,6 +161,29 @@ def test_tpami_form_has_three_tasks():
         found["adversarial"], np.mean(np.log1p(np.exp(-fake.real))), rtol=1e-5
     )
     assert set(found) == {"identity", "pose", "adversarial"}
+
+
+def test_without_any_known_pose_the_pose_costs_nothing():
+    real, fake, every = verdict(2), verdict(2, seed=1), jnp.ones(2, bool)
+    for form, unknown in (("classes", jnp.array([-1, -1])), ("yaw", jnp.full(2, np.nan))):
+        config = tiny(**{"pose.form": form})
+
+        def pose_term(pose, config=config, unknown=unknown):
+            judged = real._replace(pose=pose)
+            found = terms.discriminator_terms(
+                config, judged, fake, jnp.array([0, 1]), unknown, every, every
+            )
+            return found["pose"]
+
+        value, slope = jax.value_and_grad(pose_term)(real.pose)
+        assert value == 0 and (slope == 0).all()
+
+
+def test_yaw_of_unknown_pose_is_left_out_of_the_mean():
+    config, real = tiny(**{"pose.form": "yaw"}), verdict(2)
+    yaw, every = jnp.array([0.5, np.nan]), jnp.ones(2, bool)
+    found = terms.discriminator_terms(config, real, real, jnp.array([0, 1]), yaw, every, every)
+    np.testing.assert_allclose(found["pose"], (real.pose[0, 0] - 0.5) ** 2, rtol=1e-5)
 
 
 def test_cvpr_form_calls_fakes_one_more_person():
@@ -289,8 +312,46 @@ def test_step_moves_both_players_and_keeps_statistics_apart(sets):
     real, fake = (after.discriminator.batch_stats[kind] for kind in ("real", "fake"))
     assert changed(real, fake)
     weights = config.gan.weights
-    total = sum(weights[name] * metrics[name] for name in WEIGHTS)
+    total = sum(weights[name] * metrics[name] for name in WEIGHTS if weights[name])
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["softmax", "additive_margin"])
+def test_features_that_name_their_person_teach_encoder_confidence_and_head(head, recogniser):
+    silent = dict.fromkeys((f"gan.weights.{name}" for name in WEIGHTS), 0.0)
+    silent |= {"gan.weights.feature_identity": 1.0, "gan.optimiser.name": "sgd"}
+    config = tiny(**silent, **{"recogniser.head": head, "gan.images": 3, "gan.drop_images": 0.0})
+    state = init(config)
+    people = np.random.default_rng(0).normal(size=(config.model.features, PEOPLE))
+    trained = jax.tree.map(
+        lambda x: jnp.asarray(people if x.ndim == 2 else np.zeros(PEOPLE), jnp.float32),
+        state.generator.params["identity"],
+    )
+    warm = {
+        "params": {"trunk": recogniser["params"]["trunk"], "identity": trained},
+        "batch_stats": recogniser["batch_stats"],
+    }
+    state = dr_gan_warm_start.start_from(config, state, recogniser=warm)
+    for params in (state.generator.params, state.generator.ema["params"]):
+        chex.assert_trees_all_equal(params["identity"], trained)
+    after, metrics = jax.jit(partial(dr_gan.train_step, config))(state, {"faces": faces(config)})
+    assert metrics["loss"] == metrics["feature_identity"] > 0
+    before, now = (each.generator.params for each in (state, after))
+    assert changed(before["identity"], now["identity"])
+    scale = [part["encoder"]["trunk"]["BatchNorm_4"]["scale"] for part in (before, now)]
+    moved = np.asarray(scale[0] != scale[1])
+    assert moved[:-1].any() and moved[-1]  # feature; and confidence, by way of the fused ones
+    assert not changed(before["decoder"], now["decoder"])
+
+
+def test_without_that_weight_the_state_is_what_it_was():
+    off, on = (tiny(**{"gan.weights.feature_identity": weight}) for weight in (0.0, 1.0))
+    off, on = (init(config).generator for config in (off, on))
+    assert set(off.params) == {"encoder", "decoder"} and set(on.params) - set(off.params) == {
+        "identity"
+    }
+    for name in off.params:
+        chex.assert_trees_all_equal(off.params[name], on.params[name])
 
 
 def test_eight_devices_match_one(sets):
