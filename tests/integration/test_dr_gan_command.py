@@ -12,7 +12,7 @@ from PIL import Image
 
 from experiments import dr_gan
 from experiments.configs.dr_gan import default
-from jaxgen.data import recognition_sets
+from jaxgen.data import face_alignment, recognition_sets
 from jaxgen.tasks import dr_gan as task
 from jaxgen.tasks import dr_gan_data, dr_gan_predict, dr_gan_report, dr_gan_stages
 from jaxgen.tasks.dr_gan_schema import check_config
@@ -258,10 +258,62 @@ def test_predict_identifies_ranks_and_turns_pictures(trained, gallery, tmp_path)
     assert len(list(output.glob("*_poses.png"))) == len(list(output.glob("*_frontal.png"))) == 4
 
 
-def test_faces_turned_too_far_are_not_redrawn(trained, gallery):
+def write_landmarks(path, root, leave_out=()):
+    rows = ["name,point,x,y"]
+    for file in sorted(root.rglob("*.png")):
+        name = file.relative_to(root).as_posix()
+        if name not in leave_out:
+            points = 5 + 0.25 * face_alignment.TEMPLATE
+            rows += [f"{name},{k},{x},{y}" for k, (x, y) in enumerate(points)]
+    path.write_text("\n".join(rows))
+    return str(path)
+
+
+def test_predict_aligns_by_landmarks_and_answers_a_claim(trained, gallery, tmp_path):
+    config, workdir = trained
+    photos = gallery / "anna"
+    ask = dict(devices=dr_gan.open_devices(config), media=str(photos), gallery=str(gallery))
+    ask["gallery_landmarks"] = write_landmarks(tmp_path / "people.csv", gallery)
+    ask["landmarks"] = write_landmarks(tmp_path / "photos.csv", photos)
+    output = dr_gan_predict.predict_files(config, workdir, claim="anna", **ask)
+    rows = list(csv.DictReader((output / "claim.csv").open()))
+    assert [row["file"] for row in rows] == ["0.png", "1.png"]
+    found = json.loads((workdir / "report" / "results.json").read_text())
+    for row in rows:
+        np.testing.assert_allclose(float(row["threshold"]), found["threshold"], atol=1e-4)
+        accepted = float(row["similarity"]) >= found["threshold"]
+        assert row["claim"] == "anna" and row["accepted"] == ("yes" if accepted else "no")
+    with pytest.raises(ConfigError, match=r"--claim='carla'.* only anna, bert"):
+        dr_gan_predict.predict_files(config, workdir, claim="carla", **ask)
+    ask["landmarks"] = write_landmarks(tmp_path / "photos.csv", photos, leave_out=("1.png",))
+    with pytest.raises(ConfigError, match=r"photos\.csv has no landmarks of '1\.png'"):
+        dr_gan_predict.predict_files(config, workdir, **ask)
+
+
+def test_an_unknown_yaw_is_said(trained, gallery, monkeypatch, capsys):
+    config, workdir = trained
+    load = dr_gan_report.load
+    monkeypatch.setattr(dr_gan_report, "load", lambda *args: load(*args)._replace(judge=None))
+    output = dr_gan_predict.predict_files(
+        config, workdir, dr_gan.open_devices(config), media=str(gallery / "anna")
+    )
+    rows = list(csv.DictReader((output / "predictions.csv").open()))
+    assert [row["yaw"] for row in rows] == ["unknown"] * 2
+    assert all(row["turned"] == "yes, yaw unknown and not checked" for row in rows)
+    assert "the yaw of 2 of them is unknown" in capsys.readouterr().out
+
+
+def test_faces_turned_too_far_are_not_redrawn(trained, gallery, monkeypatch):
     config, workdir = trained
     config = config.copy_and_resolve_references()
-    config.pose.limit = 1e-6
+    config.pose.limit = 30.0
+    load = dr_gan_report.load
+    side = np.array([0.4, 0.3, 0.3])  # the first class, -45 degrees; the mean is near 0
+
+    def load_with_judge(*args):
+        return load(*args)._replace(judge=lambda images: np.tile(side, (len(images), 1)))
+
+    monkeypatch.setattr(dr_gan_report, "load", load_with_judge)
     output = dr_gan_predict.predict_files(
         config,
         workdir,

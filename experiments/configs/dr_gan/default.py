@@ -37,7 +37,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.pose = ml_collections.ConfigDict()
     config.pose.form = "classes"  # one-hot poses (the papers), or "yaw", a number
     config.pose.classes = (-60.0, -45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0, 60.0)  # degrees
-    config.pose.limit = 60.0  # degrees: no face is drawn, and none trusted, beyond
+    # Degrees: faces that turn further are not redrawn by predict. The judge answers with a class,
+    # so a limit between the last two classes refuses what is seen at the last one or beyond. With
+    # form "yaw" it is also the largest yaw that training draws.
+    config.pose.limit = 50.0
 
     config.model = ml_collections.ConfigDict()
     config.model.width = 1 / 4  # factor of the paper's channels
