@@ -1,5 +1,6 @@
 """DR-GAN's step: fusion, poses, both forms of the losses, what moves and when."""
 
+import re
 from functools import partial
 
 import chex
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.configs.dr_gan import default
+from experiments.configs.dr_gan import default, paper
 from jaxgen.models.dr_gan import Verdict
 from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_poses, dr_gan_warm_start
 from jaxgen.tasks import dr_gan_losses as terms
@@ -35,7 +36,7 @@ def faces(config, people=8, seed=0):
     count, size = config.gan.images, config.data.size
     pose = rng.integers(0, 3, (people, count)).astype(np.int32)
     return {
-        "image": rng.integers(0, 256, (people, count, size, size, 3), np.uint8),
+        "image": rng.integers(0, 256, (people, count, size, size, config.data.channels), np.uint8),
         "identity": rng.integers(0, PEOPLE, people).astype(np.int32),
         "pose": pose,
         "yaw": np.array(config.pose.classes, np.float32)[pose],
@@ -376,6 +377,31 @@ def test_eight_devices_match_one(sets):
         chex.assert_trees_all_close(*stats, rtol=1e-3, atol=1e-5)
 
 
+def test_a_set_without_any_image_does_no_harm(sets):
+    config, step, state = sets
+    batch = faces(config)
+    batch["mask"][0] = False
+    after, metrics = step(state, {"faces": batch})
+    assert all(np.isfinite(value) for value in metrics.values())
+    for leaf in jax.tree.leaves((after.generator.params, after.discriminator.params)):
+        assert np.isfinite(leaf).all()
+
+
+def test_gradient_penalty_of_a_linear_discriminator_is_its_squared_length():
+    config = tiny()
+    rng = np.random.default_rng(0)
+    images, weights = (
+        jnp.asarray(rng.normal(size=(count, 4, 4, 3)), jnp.float32) for count in (5, 1)
+    )
+
+    def criticise(params, x, kind):
+        assert kind == "real"
+        return Verdict(None, (x * params).sum((1, 2, 3)), None), None
+
+    found = dr_gan._real_gradient(config, criticise, weights, images)
+    np.testing.assert_allclose(found, jnp.square(weights).sum(), rtol=1e-5)
+
+
 def test_strong_discriminator_rests(sets):
     config, step, state = sets
     batch = {"faces": faces(config)}
@@ -415,6 +441,7 @@ def test_absent_image_of_a_set_changes_nothing_but_batch_statistics(sets):
         {"gan.fuse": False, "pose.form": "yaw"},
         {"gan.form": "fake_class", "gan.spectral": True},
         {"gan.head": "additive_margin", "gan.degraded": 0.5},
+        {"data.channels": 1, "gan.degraded": 0.5},
     ],
 )
 def test_every_form_of_the_step_is_sound(changes):
@@ -540,7 +567,10 @@ def test_encoding_forgets_mirroring_and_drawing_follows_the_pose(sets, trained):
     encode = jax.jit(partial(dr_gan.encode, config))
     found = encode(variables, images)
     chex.assert_trees_all_close(found, encode(variables, images[:, :, ::-1]), atol=1e-5)
-    assert ((found.confidence > 0) & (found.confidence < 1)).all()
+    confidence = jax.jit(partial(dr_gan.confidence, config))(variables, images)
+    chex.assert_shape(confidence, (3,))
+    assert ((confidence > 0) & (confidence < 1)).all()
+    np.testing.assert_allclose(confidence, found.confidence, atol=1e-6)
     rotate = jax.jit(partial(dr_gan.rotate, config))
     drawn = rotate(variables, found.feature, jnp.array([-45.0, 0.0, 45.0]))
     chex.assert_shape(drawn, images.shape)
@@ -566,3 +596,20 @@ def test_encoding_forgets_mirroring_and_drawing_follows_the_pose(sets, trained):
 def test_config_that_cannot_work_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         tiny(**changes)
+
+
+@pytest.mark.parametrize("variant", ["", "single", "cvpr"])
+def test_the_paper_has_none_of_what_came_later(variant):
+    config = paper.get_config(variant)
+    check_config(config)
+    gan = config.gan
+    assert not gan.spectral and not gan.warm_decoder
+    assert gan.r1 == gan.train.ema_decay == gan.degraded == config.recogniser.degraded == 0
+    assert gan.weights.pixel == gan.weights.feature_identity == 0
+    assert (gan.head, gan.warm_start, config.model.pose_gain) == ("softmax", "none", 1)
+
+
+def test_what_the_default_config_shows_can_be_run():
+    shown = re.findall(r"--config\.(\S+)=(\S+)", default.__doc__)
+    assert shown == [("gan.fuse", "False")]
+    tiny(**{key: value == "True" for key, value in shown})

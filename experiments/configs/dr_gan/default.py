@@ -1,7 +1,7 @@
 """DR-GAN on embedded synthetic people: Multi-PIE's protocol without a download.
 
     python -m experiments.dr_gan
-    python -m experiments.dr_gan --config.gan.images=1 --workdir=runs/single
+    python -m experiments.dr_gan --config.gan.fuse=False --workdir=runs/single
 
 Four stages run one after the other and resume from their own folders: "recogniser", the encoder
 trained with identity labels alone, which is the baseline and the warm start; "pose", a judge of
