@@ -11,7 +11,8 @@ is in dr_gan_poses.py.
 Not in the papers, and off in paper.py: where another picture of the person is at hand, its pose is
 the wanted one and the drawing is compared with it, pixel by pixel (gan.weights.pixel). And the
 features of real pictures, single and fused, may have to name their person as the recogniser's had
-(gan.weights.feature_identity): the authors' later work keeps such a loss on the encoder.
+(gan.weights.feature_identity), as later recognisers do without any drawing (Wang et al., Additive
+Margin Softmax, 2018).
 
 Contract of the file: images arrive as uint8 [B, S, S, C] aligned faces. A training batch holds sets
 of n images of one person each; with n = 1 it is the paper's single-image form. P is the number of

@@ -125,10 +125,14 @@ def check_test(config, sets: dr_gan_data.Sets) -> None:
     """Opens what the run will be tested on, so that a wrong set stops it before hours of training.
 
     Raises:
-        ConfigError, ValueError: as of `open_test` and `open_pairs`.
+        ConfigError, ValueError: as of `open_test` and `open_pairs`; or too few people are held out
+            to calibrate a threshold.
     """
     _, probes = open_test(config, sets)
     open_pairs(config, probes)
+    held_out = sets.open("validation")
+    alike = Encoded(np.ones((len(held_out.name), 1)), np.ones(len(held_out.name)))
+    dr_gan_evaluation.threshold(alike, held_out, config.evaluate.false_accept_rate)
 
 
 def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:

@@ -185,6 +185,14 @@ def test_a_test_that_cannot_be_made_stops_before_training(change, message, tmp_p
     assert not asked
 
 
+def test_too_few_people_to_calibrate_stop_before_training():
+    config = default.get_config("smoke")
+    dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+    config.evaluate.false_accept_rate = 1e-6
+    with pytest.raises(ValueError, match="different people to calibrate"):
+        dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+
+
 def test_gallery_may_be_the_most_frontal_probes(trained):
     config = trained[0].copy_and_resolve_references()
     config.test.gallery = ""

@@ -84,7 +84,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # pixel: the drawing against the person's real picture in that pose; not in the papers, whose
     # other weights are 1. A short game at those weights spoils drawing and encoder.
     # feature_identity: the person by the feature of real pictures, single and fused, through the
-    # recogniser's head, so that the encoder cannot forget people; of the authors' later work.
+    # recogniser's head, so that the encoder cannot forget people; not in the papers either.
     config.gan.weights = ml_collections.ConfigDict(
         dict(adversarial=0.1, identity=0.3, pose=0.3, pixel=30.0, feature_identity=0.0)
     )
