@@ -132,6 +132,7 @@ def predict_files(
             f"the yaw of {unknown} of them is unknown, so config.pose.limit was not checked: give "
             "--landmarks of 68 points, or train the stage 'pose'"
         )
+    (output / "claim.csv").unlink(missing_ok=True)  # of an earlier run, about other pictures
     if claim:
         answers = verify(found, enrolled, claim, threshold)
         rows = [(f.name, claim, *answer) for f, answer in zip(pictures.files, answers, strict=True)]
@@ -200,12 +201,15 @@ def _read(config, files, root, landmarks) -> Pictures | None:
                 )
         try:
             picture = np.asarray(images.open_image(file, upright=True))
-            aligned.append(_align(config, picture, own, side))
+            face = _align(config, picture, own, side)
             is_whole = own is not None and len(own) == 68
-            yaws.append(head_pose.head_pose(own)[0] if is_whole else np.nan)
-            kept.append(file)
+            yaw = head_pose.head_pose(own)[0] if is_whole else np.nan
         except ValueError as error:
             _log.warning("skipped: %s: %s", file, error)
+            continue
+        kept.append(file)
+        aligned.append(face)
+        yaws.append(yaw)
     if not kept:
         return None
     seen = recognition_batches.middle(np.stack(aligned), config.data.size)

@@ -144,6 +144,26 @@ def test_a_picture_without_landmarks_is_named_with_the_file(halves):
             read()
 
 
+def test_a_picture_whose_points_show_no_pose_is_left_out_whole(halves, monkeypatch):
+    config = default.get_config("smoke")
+    (halves / "photos" / "anna" / "1.png").write_bytes(
+        (halves / "photos" / "anna" / "0.png").read_bytes()
+    )
+    whole = np.zeros((68, 2))
+    whole[:5] = points_at(35)
+    points = {"anna/0.png": whole, "anna/1.png": points_at(125)}
+
+    def no_pose(points):
+        raise ValueError("no pose")
+
+    monkeypatch.setattr(face_alignment, "five_points", lambda points: points[:5])
+    monkeypatch.setattr(dr_gan_predict.head_pose, "head_pose", no_pose)
+    found = dr_gan_predict.read_pictures(config, str(halves / "photos"), Landmarks("l", points))
+    assert [file.name for file in found.files] == ["1.png"]
+    assert len(found.image) == len(found.yaw) == 1
+    assert mean_colour(found.image).feature[0, 2] > 150  # the blue one
+
+
 # ------------------------------------------------------------------------------------ yaw
 
 
