@@ -3,6 +3,7 @@
 python -m experiments.dr_gan                                    embedded synthetic people
 python -m experiments.dr_gan --config=experiments/configs/dr_gan/cfp.py --workdir=runs/cfp
 python -m experiments.dr_gan --mode=predict --workdir=runs/cfp --gallery=people/ --input=photos/
+With --claim=anna the last command says too whether photos/ show anna.
 """
 
 from absl import flags
@@ -13,13 +14,16 @@ from jaxgen.tasks.dr_gan_schema import check_config
 
 flags.DEFINE_string("gallery", "", "predict: a folder of people, each a folder of pictures.")
 flags.DEFINE_string("landmarks", "", "predict: CSV of points, as experiments.laplace predicts.")
+flags.DEFINE_string("gallery_landmarks", "", "predict: the same for the pictures of --gallery.")
+flags.DEFINE_string("claim", "", "predict: a person of --gallery whom --input is said to show.")
 
 
 def train(config, workdir):
     """Runs the stages of config.stages, goes on with unfinished ones, and evaluates."""
-    from jaxgen.tasks import dr_gan_data, dr_gan_stages
+    from jaxgen.tasks import dr_gan_data, dr_gan_report, dr_gan_stages
 
     sets = dr_gan_data.Sets(config)
+    dr_gan_report.check_test(config, sets)
     dr_gan_stages.run_stages(config, workdir, open_devices(config), sets)
     evaluate(config, workdir, sets)
 
@@ -34,7 +38,7 @@ def evaluate(config, workdir, sets=None):
 
 
 def predict(config, workdir):
-    """Identifies, ranks and turns the faces of --input; writes WORKDIR/predictions."""
+    """Identifies, verifies, ranks and turns the faces of --input; writes WORKDIR/predictions."""
     from jaxgen.tasks import dr_gan_predict
 
     dr_gan_predict.predict_files(
@@ -44,6 +48,8 @@ def predict(config, workdir):
         media=flags.FLAGS.input,
         gallery=flags.FLAGS.gallery,
         landmarks=flags.FLAGS.landmarks,
+        gallery_landmarks=flags.FLAGS.gallery_landmarks,
+        claim=flags.FLAGS.claim,
     )
 
 

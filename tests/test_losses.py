@@ -99,6 +99,16 @@ def test_cross_entropy_of_images_and_of_pixels():
     assert np.isfinite(gradient).all() and np.abs(gradient[0, 0, 0]).max() > 0
 
 
+def test_additive_margin_counts_every_class():
+    cosines = jnp.linspace(-1, 1, 300)[None].repeat(2, 0)
+    labels = jnp.array([255, 299])
+    found = losses.additive_margin(cosines, labels, scale=10.0, margin=0.35)
+    logits = 10 * (cosines - 0.35 * jax.nn.one_hot(labels, 300))
+    expected = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert found[0] > 1
+
+
 def test_pixel_l1_is_a_mean_over_pixels():
     a, b = jnp.zeros((2, 2, 2, 3)), jnp.ones((2, 2, 2, 3)) * jnp.array([1, -3]).reshape(2, 1, 1, 1)
     chex.assert_trees_all_close(losses.pixel_l1(a, b), jnp.array([1.0, 3.0]))

@@ -9,7 +9,10 @@ What generator and discriminator want, term by term, is in dr_gan_losses.py; whi
 is in dr_gan_poses.py.
 
 Not in the papers, and off in paper.py: where another picture of the person is at hand, its pose is
-the wanted one and the drawing is compared with it, pixel by pixel (gan.weights.pixel).
+the wanted one and the drawing is compared with it, pixel by pixel (gan.weights.pixel). And the
+features of real pictures, single and fused, may have to name their person as the recogniser's had
+(gan.weights.feature_identity), as later recognisers do without any drawing (Wang et al., Additive
+Margin Softmax, 2018).
 
 Contract of the file: images arrive as uint8 [B, S, S, C] aligned faces. A training batch holds sets
 of n images of one person each; with n = 1 it is the paper's single-image form. P is the number of
@@ -34,6 +37,7 @@ from jaxgen.tasks.dr_gan_losses import (
     ACCURACIES,
     accuracies,
     by_class,
+    class_loss,
     discriminator_terms,
     generator_terms,
     reality,
@@ -45,6 +49,7 @@ from jaxgen.tasks.dr_gan_poses import (
     pose_code,
     real_poses,
     wanted_images,
+    without_targets,
 )
 from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.optimiser import make_optimiser
@@ -63,7 +68,9 @@ class State:
 
     step: jax.Array  # [] int32, steps done
     key: jax.Array  # typed PRNG key; step i uses fold_in(key, i)
-    generator: Player  # params and statistics {"encoder", "decoder"}
+    # Params and statistics {"encoder", "decoder"}; with gan.weights.feature_identity params of
+    # "identity" too, the head that names the person of a feature.
+    generator: Player
     discriminator: Player  # statistics {"real", "fake"}: of either kind of image
     judged: dict[str, jax.Array]  # the discriminator's metrics when it last moved
 
@@ -115,6 +122,11 @@ def discriminator_net(config, num_identities: int) -> networks.Discriminator:
     )
 
 
+def identity_head(config, num_identities: int) -> networks.IdentityHead:
+    """What names the person of a feature, as the recogniser's head."""
+    return networks.IdentityHead(num_identities, config.recogniser.head)
+
+
 def num_identities(params: Any) -> int:
     """People that a discriminator or recogniser with these params knows."""
     return jax.tree.leaves(params["identity"])[0].shape[-1]
@@ -141,6 +153,10 @@ def init_state(config, key: jax.Array, num_identities: int) -> State:
         kind: {name: part[kind] for name, part in parts.items()}
         for kind in ("params", "batch_stats")
     }
+    if config.gan.weights.feature_identity:
+        head = identity_head(config, num_identities)
+        key_head = jax.random.fold_in(key, 1)  # the other keys stay what they are without it
+        generator["params"]["identity"] = head.init(key_head, feature)["params"]
     judge = discriminator_net(config, num_identities).init(key_discriminator, image, train=False)
     judge = {**judge, "batch_stats": {kind: judge["batch_stats"] for kind in ("real", "fake")}}
     settings = config.gan
@@ -229,7 +245,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     def generator_loss(params, faces, key):
         images, *_ = read(faces)
         wanted = wanted_images(config, key, faces)
-        fake, statistics = synthesise(
+        fake, feature, statistics = synthesise(
             config, key, params, state.generator.batch_stats, images, faces["mask"], wanted
         )
         verdict, _ = criticise(state.discriminator.params, fake, "fake")
@@ -237,6 +253,11 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         if settings.weights.pixel:
             error = jnp.abs(fake - images[wanted.like]).mean((1, 2, 3))
             terms["pixel"] = masked_mean(error, wanted.paired)
+        if settings.weights.feature_identity:
+            head = identity_head(config, num_identities(params))
+            logits = head.apply({"params": params["identity"]}, feature)
+            named = class_loss(logits, wanted.identity, head=head.head)
+            terms["feature_identity"] = masked_mean(named, wanted.there)
         total = sum(settings.weights[name] * value for name, value in terms.items())
         people, count = faces["mask"].shape
         drawn, of_sets = jnp.split(fake, [people * count])
@@ -297,14 +318,14 @@ def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):
     Args:
         config: of the run.
         key: PRNG key for noise and dropped images.
-        params: {"encoder", "decoder"}.
+        params: {"encoder", "decoder"}; others are not used.
         statistics: the same, of batch normalisation.
         images: [P n, S, S, C] float32 in [-1, 1].
         mask: [P, n] bool.
         wanted: of `wanted_images`.
 
     Returns:
-        Images [R, S, S, C] and new statistics.
+        Images [R, S, S, C], the features [R, F] that they are drawn from, and new statistics.
     """
     people, count = mask.shape
     key_noise, key_drop, key_worse = jax.random.split(jax.random.fold_in(key, 1), 3)
@@ -317,7 +338,8 @@ def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):
         mutable=["batch_stats"],
     )
     if has_sets(config, count):
-        kept = drop_images(key_drop, mask, rate=config.gan.drop_images)
+        others = without_targets(mask, wanted)
+        kept = drop_images(key_drop, others, rate=config.gan.drop_images)
         sets = feature.reshape(people, count, -1)
         feature = join(feature, fuse(sets, confidence.reshape(people, count), kept))
     noise = jax.random.uniform(key_noise, (len(feature), config.model.noise), minval=-1, maxval=1)
@@ -329,7 +351,8 @@ def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):
         train=True,
         mutable=["batch_stats"],
     )
-    return fake, {"encoder": encoder["batch_stats"], "decoder": decoder["batch_stats"]}
+    statistics = {"encoder": encoder["batch_stats"], "decoder": decoder["batch_stats"]}
+    return fake, feature, statistics
 
 
 def _real_gradient(config, criticise, params, images):

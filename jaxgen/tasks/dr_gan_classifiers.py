@@ -11,8 +11,8 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from jaxgen import losses
 from jaxgen.kernels.blur import degrade_some
+from jaxgen.kernels.heatmap import masked_mean
 from jaxgen.kernels.pixels import scale
 from jaxgen.models.dr_gan import Classifier
 from jaxgen.tasks import dr_gan, dr_gan_losses
@@ -87,14 +87,10 @@ def train_step(config, part: str, state: State, batch: Any) -> tuple[State, dict
         if part == "recogniser" and section.degraded:
             images = degrade_some(key, images, share=section.degraded)
         (_, logits), mutated = network.apply(variables, images, train=True, mutable=["batch_stats"])
-        if network.head == "additive_margin":
-            each = losses.additive_margin(
-                logits, labels, scale=dr_gan_losses.MARGIN_SCALE, margin=dr_gan_losses.MARGIN
-            )
-        else:
-            each = losses.cross_entropy(logits, labels, ignore=dr_gan_losses.UNKNOWN_POSE)
-        accuracy = (logits.argmax(-1) == labels).mean()
-        return each.mean(), ((mutated["batch_stats"], accuracy), ())
+        each = dr_gan_losses.class_loss(logits, labels, head=network.head)
+        known = labels != dr_gan_losses.UNKNOWN_POSE  # everybody is
+        accuracy = masked_mean(1.0 * (logits.argmax(-1) == labels), known)
+        return masked_mean(each, known), ((mutated["batch_stats"], accuracy), ())
 
     gradient = value_and_grad(loss_of, section.train.micro_batches)
     (loss, ((batch_stats, accuracy), _)), grads = gradient(

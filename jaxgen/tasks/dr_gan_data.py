@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from jaxgen.data import recognition_batches, recognition_sets
+from jaxgen.data.builders import registry
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.errors import ConfigError
 
@@ -52,6 +53,21 @@ def test_set(config) -> dict[str, Any]:
         return data
     other = {key: config.test[key] for key in ("name", "manual_dir")}
     return data | other | dict(options=config.test.options.to_dict(), outside_poses="keep")
+
+
+def tests_on_training_set(config) -> bool:
+    """Whether the set to test on is the one to train on: the same name and the same files."""
+    train, test = config.data.to_dict(), test_set(config)
+    return train["name"] == test["name"] and _folder(train) == _folder(test)
+
+
+def _folder(data):
+    """Where a set's files lie, however the config writes it; None for a set without files."""
+    keys = ("manual_dir", "data_dir", "options")
+    found = registry.find(
+        data["name"], sets=registry.RECOGNITION, **{key: data[key] for key in keys}
+    )
+    return getattr(found.builder.builder_config, "manual_dir", None)
 
 
 def training_batches(config, part: str, faces: recognition_sets.Faces) -> ZippedBatches:

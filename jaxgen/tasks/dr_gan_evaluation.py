@@ -77,14 +77,49 @@ def verification_numbers(found: Encoded, faces: Faces) -> dict[str, float]:
     return {"eer": numbers.eer, "auc": numbers.auc, **rates}
 
 
-def threshold(found: Encoded, faces: Faces, far: float) -> float:
-    """Cosine above which two pictures count as one person, at a false accept rate.
+def enrolled_scores(found: Encoded, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of pictures with enrolled people, as a gallery is used.
 
-    Calibrated on all pairs of the given faces: held-out training people, never the test set.
+    A person's feature is fused from all pictures, but for the very picture that is compared.
+
+    Args:
+        found: of the faces.
+        faces: of several people; of more than 3,000 pictures an even sample is compared.
+
+    Returns:
+        Scores [Q] of pictures with people, and [Q] bool, True where it is their own person.
     """
-    first, second, same = pairs_of(faces)
-    scores = recognition.cosine(found.feature, found.feature)[first, second]
-    return recognition.threshold_at_far(scores, same, far)
+    weighted = found.confidence[:, None].astype(np.float64) * found.feature
+    # The sum is enough: cosines forget its length.
+    people = np.stack([weighted[rows].sum(0) for rows in faces.rows_of_people()])
+    rows = spread(len(faces.identity), MOST_IN_PAIRS)
+    identity = faces.identity[rows]
+    scores = recognition.cosine(found.feature[rows], people)
+    others = _unit(people[identity] - weighted[rows])
+    own = np.arange(len(rows)), identity
+    scores[own] = np.einsum("rf,rf->r", _unit(found.feature[rows]), others)
+    same = identity[:, None] == np.arange(len(people))
+    # Nobody is left of a person with one picture.
+    counts = np.bincount(faces.identity, minlength=len(people))
+    kept = ~same | (counts[identity] > 1)[:, None]
+    return scores[kept], same[kept]
+
+
+def threshold(found: Encoded, faces: Faces, far: float) -> float:
+    """Cosine from which a picture counts as an enrolled person, at a false accept rate.
+
+    The rate is that of one comparison: who is compared with ten people is falsely accepted up to
+    ten times as often. Calibrated on held-out training people, never on the test set.
+
+    Args:
+        found: of the faces.
+        faces: of held-out people.
+        far: wanted share of accepted pictures of other people, in (0, 1).
+
+    Raises:
+        ValueError: as of `recognition.threshold_at_far`: too few people for that rate.
+    """
+    return recognition.threshold_at_far(*enrolled_scores(found, faces), far)
 
 
 def fold_numbers(found: Encoded, pairs: Pairs, kind: str) -> dict[str, float]:

@@ -30,21 +30,40 @@ def by_class(config) -> bool:
     return config.pose.form == "classes"
 
 
+def class_loss(logits: jax.Array, labels: jax.Array, *, head: str) -> jax.Array:
+    """Cross-entropy of a class, by an identity head or another.
+
+    Args:
+        logits: [R, K], or cosines of an additive-margin head.
+        labels: [R] int32 classes; of a softmax head -1 is unknown and has loss 0.
+        head: "softmax" or "additive_margin".
+
+    Returns:
+        [R] float32.
+    """
+    if head == "additive_margin":
+        return losses.additive_margin(logits, labels, scale=MARGIN_SCALE, margin=MARGIN)
+    return losses.cross_entropy(logits, labels, ignore=UNKNOWN_POSE)
+
+
 def identity_loss(config, verdict: Verdict, labels: jax.Array) -> jax.Array:
     """Cross-entropy of the person. Labels [R]; in the CVPR form N is the label "fake". -> [R]."""
     if config.gan.form == "fake_class":
-        return losses.cross_entropy(_with_fake(verdict), labels, ignore=-1)
-    if config.gan.head == "additive_margin":
-        return losses.additive_margin(verdict.identity, labels, scale=MARGIN_SCALE, margin=MARGIN)
-    return losses.cross_entropy(verdict.identity, labels, ignore=-1)
+        return class_loss(_with_fake(verdict), labels, head="softmax")
+    return class_loss(verdict.identity, labels, head=config.gan.head)
 
 
 def pose_loss(config, predicted: jax.Array, label: jax.Array) -> jax.Array:
     """Cross-entropy of the class, 0 where unknown; or squared error in radians. -> [R]."""
     if by_class(config):
         return losses.cross_entropy(predicted, label, ignore=UNKNOWN_POSE)
-    known = jnp.isfinite(label)
+    known = is_known(config, label)
     return jnp.where(known, jnp.square(predicted[:, 0] - jnp.where(known, label, 0)), 0)
+
+
+def is_known(config, label: jax.Array) -> jax.Array:
+    """Whether labels of `Poses` say a pose. [R] -> [R] bool."""
+    return (label != UNKNOWN_POSE) if by_class(config) else jnp.isfinite(label)
 
 
 def reality(config, verdict: Verdict) -> jax.Array:
@@ -85,7 +104,7 @@ def discriminator_terms(config, on_real, on_fake, identity, pose, weight_real, w
         on_real: Verdict of real images [R].
         on_fake: Verdict of synthetic images [R'].
         identity: [R] true people.
-        pose: [R] true poses, as `pose_loss` wants them.
+        pose: [R] true poses, as `pose_loss` wants them; its mean is over the known ones.
         weight_real: [R] bool.
         weight_fake: [R'] bool.
 
@@ -94,7 +113,9 @@ def discriminator_terms(config, on_real, on_fake, identity, pose, weight_real, w
     """
     terms = {
         "identity": masked_mean(identity_loss(config, on_real, identity), weight_real),
-        "pose": masked_mean(pose_loss(config, on_real.pose, pose), weight_real),
+        "pose": masked_mean(
+            pose_loss(config, on_real.pose, pose), weight_real & is_known(config, pose)
+        ),
     }
     if config.gan.form == "fake_class":
         fake = jnp.full(len(on_fake.real), on_fake.identity.shape[-1])
@@ -109,12 +130,11 @@ def discriminator_terms(config, on_real, on_fake, identity, pose, weight_real, w
 def accuracies(config, on_real, on_fake, identity, pose, weight_real, weight_fake) -> dict:
     """Shares in [0, 1] that the discriminator gets right; arguments as of discriminator_terms."""
     logits = _with_fake(on_real) if config.gan.form == "fake_class" else on_real.identity
-    known = weight_real
+    known = weight_real & is_known(config, pose)
     if by_class(config):
-        right_pose, known = on_real.pose.argmax(-1) == pose, known & (pose != UNKNOWN_POSE)
+        right_pose = on_real.pose.argmax(-1) == pose
     else:
         right_pose = jnp.abs(on_real.pose[:, 0] - pose) < jnp.deg2rad(7.5)
-        known = known & jnp.isfinite(pose)
     middle = 0.5 if config.gan.loss == "least_squares" else 0.0
     return {
         "identity": masked_mean(1.0 * (logits.argmax(-1) == identity), weight_real),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgen.tasks.dr_gan_losses import UNKNOWN_POSE, Poses, by_class
+from jaxgen.tasks.dr_gan_losses import Poses, by_class, is_known
 
 
 class Wanted(NamedTuple):
@@ -102,13 +102,32 @@ def other_pictures(config, key: jax.Array, faces: Any) -> Wanted:
     there = faces["mask"].reshape(-1)
     like = jnp.roll(jnp.arange(people * count).reshape(people, count), -1, 1).reshape(-1)
     drawn, real = draw_poses(config, key, (people, count)), real_poses(config, faces)
-    known = (real.label != UNKNOWN_POSE) if by_class(config) else jnp.isfinite(real.label)
-    paired = (known & there)[like] & there
+    paired = (is_known(config, real.label) & there)[like] & there
     poses = Poses(
         jnp.where(paired[:, None], real.code[like], drawn.code),
         jnp.where(paired, real.label[like], drawn.label),
     )
     return Wanted(faces["identity"].repeat(count), poses, there, like, paired)
+
+
+def without_targets(mask: jax.Array, wanted: Wanted) -> jax.Array:
+    """The pictures that a set may be drawn from: all but the one its drawing is compared with.
+
+    A fused feature that holds the target itself would be rewarded for the light, the expression and
+    the background of that very picture, which a feature of the person must not keep.
+
+    Args:
+        mask: [P, n] bool, True for pictures that are there.
+        wanted: of `wanted_images`, with sets: R = P n + P.
+
+    Returns:
+        [P, n] bool; a set of the target alone keeps it.
+    """
+    people, count = mask.shape
+    like, paired = wanted.like[people * count :], wanted.paired[people * count :]
+    rows = jnp.arange(people * count).reshape(people, count)
+    others = mask & ~((rows == like[:, None]) & paired[:, None])
+    return jnp.where(others.any(-1, keepdims=True), others, mask)
 
 
 def has_sets(config, count: int) -> bool:

@@ -1,8 +1,9 @@
-"""A trained DR-GAN at work: enrol people, identify and rank pictures, turn faces, export.
+"""A trained DR-GAN at work: enrol people, identify, verify and rank pictures, turn faces, export.
 
 A gallery is a folder of people, each a folder of pictures: they are fused to one feature a person,
 weighted by confidence. A picture is given the most similar person if the cosine reaches the
-threshold that the run has calibrated on held-out training people.
+threshold that the run has calibrated on held-out training people; a claimed person is accepted by
+the same threshold.
 """
 
 import csv
@@ -37,6 +38,7 @@ COLUMNS = (
     "accepted",
     "turned",
 )
+CLAIM_COLUMNS = ("file", "claim", "similarity", "threshold", "accepted")
 
 
 class Pictures(NamedTuple):
@@ -47,6 +49,13 @@ class Pictures(NamedTuple):
     yaw: np.ndarray  # [N] float32 degrees by landmarks, NaN without them
 
 
+class Landmarks(NamedTuple):
+    """Points that a user's file gives to pictures below one folder."""
+
+    file: str
+    points: dict[str, np.ndarray]  # path below that folder -> [5, 2] or [68, 2] pixels
+
+
 class Gallery(NamedTuple):
     """Enrolled people."""
 
@@ -55,75 +64,154 @@ class Gallery(NamedTuple):
 
 
 def predict_files(
-    config, workdir: Path, devices: Mesh, *, media: str, gallery: str, landmarks: str
+    config,
+    workdir: Path,
+    devices: Mesh,
+    *,
+    media: str,
+    gallery: str = "",
+    landmarks: str = "",
+    gallery_landmarks: str = "",
+    claim: str = "",
 ) -> Path:
     """Writes WORKDIR/predictions: predictions.csv, and a strip of poses for each picture.
 
+    With a claim it holds claim.csv too: whether each picture shows that person.
+
     Args:
-        config: of the run; pictures turned by more than pose.limit are not redrawn.
+        config: of the run; pictures turned by more than pose.limit degrees are not redrawn.
         workdir: of the run.
         devices: the mesh.
         media: an image or a folder of images.
         gallery: folder PERSON/*.jpg of the people to tell apart; "" identifies nobody.
         landmarks: CSV of 5 or 68 points a picture (jaxgen.data.builders.face_labels), names
-            relative to `media` and to `gallery`; "" takes every picture as cut to a face.
+            relative to `media`; "" takes every picture as cut to a face.
+        gallery_landmarks: the same for the gallery, names relative to `gallery`.
+        claim: a person of the gallery whom every picture is said to show; "" claims nothing.
 
     Returns:
         The folder of the predictions.
 
     Raises:
-        ConfigError: there is no input, no network, or an empty gallery.
+        ConfigError: there is no input, no network, an empty gallery, a claim of somebody who is not
+            in it, a picture without landmarks where a file of them is given, or no threshold of
+            the network in use.
     """
+    _check_request(gallery, landmarks, gallery_landmarks, claim)
     networks = dr_gan_report.load(config, workdir, devices)
-    points = face_labels.read_landmarks(Path(landmarks)) if landmarks else {}
-    pictures = read_pictures(config, media, points)
-    encode = list(networks.encode.values())[-1]
-    found = encode(pictures.image)
-    yaw = estimated_yaw(config, networks.judge, pictures)
+    method, encode = list(networks.encode.items())[-1]
+    threshold = threshold_of(workdir, method=method, step=networks.step) if gallery else 0.0
+    pictures = read_pictures(config, media, _read_landmarks(landmarks))
     enrolled = None
     if gallery:
-        enrolled = enrol(config, encode, gallery, points)
+        enrolled = enrol(config, encode, gallery, _read_landmarks(gallery_landmarks))
+        if claim and claim not in enrolled.people:
+            raise ConfigError(
+                f"--claim={claim!r}: --gallery={gallery!r} holds nobody of that name, only "
+                f"{', '.join(enrolled.people[:10])}{', ...' * (len(enrolled.people) > 10)}."
+            )
+    found = encode(pictures.image)
+    yaw = estimated_yaw(config, networks.judge, pictures)
     output = workdir / "predictions"
     output.mkdir(parents=True, exist_ok=True)
     turned = _turn(config, networks, pictures, found, yaw, output)
-    names = identify(found, enrolled, threshold_of(workdir) if gallery else 0.0)
+    names = identify(found, enrolled, threshold)
     order = np.argsort(-found.confidence, kind="stable")
     rank = np.empty(len(order), int)
     rank[order] = np.arange(1, len(order) + 1)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    rows = []
     for row, file in enumerate(pictures.files):
-        facts = f"{found.confidence[row]:.4f}", f"{yaw[row]:.1f}"
-        writer.writerow((file.name, rank[row], *facts, *names[row], turned[row]))
-    write_atomically(output / "predictions.csv", text.getvalue().encode())
+        angle = f"{yaw[row]:.1f}" if np.isfinite(yaw[row]) else "unknown"
+        facts = f"{found.confidence[row]:.4f}", angle
+        rows.append((file.name, rank[row], *facts, *names[row], turned[row]))
+    _write_table(output / "predictions.csv", COLUMNS, rows)
     print(f"wrote {len(pictures.files)} predictions to {output}")
+    unknown = int(np.isnan(yaw).sum())
+    if unknown:
+        print(
+            f"the yaw of {unknown} of them is unknown, so config.pose.limit was not checked: give "
+            "--landmarks of 68 points, or train the stage 'pose'"
+        )
+    (output / "claim.csv").unlink(missing_ok=True)  # of an earlier run, about other pictures
+    if claim:
+        answers = verify(found, enrolled, claim, threshold)
+        rows = [(f.name, claim, *answer) for f, answer in zip(pictures.files, answers, strict=True)]
+        _write_table(output / "claim.csv", CLAIM_COLUMNS, rows)
+        accepted = sum(answer[-1] == "yes" for answer in answers)
+        print(f"{accepted} of {len(answers)} pictures are accepted as {claim}")
     return output
 
 
-def read_pictures(config, media: str, points: dict[str, np.ndarray]) -> Pictures:
+def _check_request(gallery, landmarks, gallery_landmarks, claim):
+    if claim and not gallery:
+        raise ConfigError("--claim names a person of --gallery: give that folder too.")
+    if gallery_landmarks and not gallery:
+        raise ConfigError("--gallery_landmarks belongs to --gallery: give that folder too.")
+    if gallery and bool(landmarks) != bool(gallery_landmarks):
+        raise ConfigError(
+            "pictures and gallery must be aligned alike: give --landmarks for --input and "
+            "--gallery_landmarks for --gallery, or neither."
+        )
+
+
+def _write_table(path, columns, rows):
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _read_landmarks(file):
+    return Landmarks(file, face_labels.read_landmarks(Path(file))) if file else None
+
+
+def read_pictures(config, media: str, landmarks: Landmarks | None) -> Pictures:
     """Aligned pictures of a file or a folder; those that cannot be read are named and left out.
 
+    Args:
+        config: of the run.
+        media: an image or a folder of images.
+        landmarks: of all of them; None takes every picture as cut to a face.
+
     Raises:
-        ConfigError: there is no picture.
+        ConfigError: there is no picture, or one without landmarks.
     """
     path = Path(media).expanduser()
     files = [path] if path.is_file() else images.list_images(path) if path.is_dir() else []
     root = path if path.is_dir() else path.parent
+    pictures = _read(config, files if media else [], root, landmarks)
+    if pictures is None:
+        raise ConfigError(f"{media!r}: name an image, or a folder that holds images of faces.")
+    return pictures
+
+
+def _read(config, files, root, landmarks) -> Pictures | None:
+    """Aligned pictures of files below a folder; None where none can be read."""
     side = face_alignment.aligned_side(config.data.size)
     kept, aligned, yaws = [], [], []
-    for file in files if media else []:
+    for file in files:
+        name, own = file.relative_to(root).as_posix(), None
+        if landmarks:
+            own = landmarks.points.get(name)
+            if own is None:
+                raise ConfigError(
+                    f"{landmarks.file} has no landmarks of {name!r} in {root}: add them, or take "
+                    "the picture away."
+                )
         try:
             picture = np.asarray(images.open_image(file, upright=True))
-            own = points.get(str(file.relative_to(root)))
-            aligned.append(_align(config, picture, own, side))
+            face = _align(config, picture, own, side)
             is_whole = own is not None and len(own) == 68
-            yaws.append(head_pose.head_pose(own)[0] if is_whole else np.nan)
-            kept.append(file)
+            yaw = head_pose.head_pose(own)[0] if is_whole else np.nan
         except ValueError as error:
             _log.warning("skipped: %s: %s", file, error)
+            continue
+        kept.append(file)
+        aligned.append(face)
+        yaws.append(yaw)
     if not kept:
-        raise ConfigError(f"{media!r}: name an image, or a folder that holds images of faces.")
+        return None
     seen = recognition_batches.middle(np.stack(aligned), config.data.size)
     return Pictures(kept, seen, np.array(yaws, np.float32))
 
@@ -141,24 +229,24 @@ def _align(config, picture, points, side):
     return face
 
 
-def enrol(config, encode, gallery: str, points: dict[str, np.ndarray]) -> Gallery:
+def enrol(config, encode, gallery: str, landmarks: Landmarks | None) -> Gallery:
     """One feature of each person of a folder PERSON/*.
 
+    Args:
+        config: of the run.
+        encode: uint8 [N, S, S, C] -> Encoded.
+        gallery: the folder.
+        landmarks: of all of its pictures; None takes every picture as cut to a face.
+
     Raises:
-        ConfigError: the folder holds no person.
+        ConfigError: the folder holds no person, or a picture has no landmarks.
     """
     root = Path(gallery).expanduser()
     people = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     names, features = [], []
     for person in people:
-        own = {
-            name.removeprefix(f"{person.name}/"): value
-            for name, value in points.items()
-            if name.startswith(f"{person.name}/")
-        }
-        try:
-            pictures = read_pictures(config, str(person), own)
-        except ConfigError:
+        pictures = _read(config, images.list_images(person), root, landmarks)
+        if pictures is None:
             _log.warning("%s holds no picture that can be read: not enrolled", person)
             continue
         found = encode(pictures.image)
@@ -183,15 +271,50 @@ def identify(found: Encoded, gallery: Gallery | None, threshold: float) -> list[
     ]
 
 
-def threshold_of(workdir: Path) -> float:
+def verify(found: Encoded, gallery: Gallery, claim: str, threshold: float) -> list[tuple]:
+    """Whether pictures show the person that they are said to show.
+
+    Args:
+        found: of N pictures.
+        gallery: enrolled people.
+        claim: one of them.
+        threshold: cosine from which the claim is accepted.
+
+    Returns:
+        (cosine, threshold, "yes" or "no") of each picture, as text.
+    """
+    feature = gallery.feature[[gallery.people.index(claim)]]
+    cosines = recognition.cosine(found.feature, feature)[:, 0]
+    return [
+        (f"{cosine:.4f}", f"{threshold:.4f}", "yes" if cosine >= threshold else "no")
+        for cosine in cosines
+    ]
+
+
+def threshold_of(workdir: Path, *, method: str, step: int) -> float:
     """The calibrated threshold of a run.
 
+    Args:
+        workdir: of the run.
+        method: of `dr_gan_report.METHODS`, whose encoder is in use.
+        step: of that encoder's checkpoint.
+
     Raises:
-        ConfigError: the run has not been evaluated.
+        ConfigError: the run has not been evaluated, or another network of it has.
     """
     path = workdir / "report" / "results.json"
     try:
-        return text_files.number(str(text_files.read_json(path)["threshold"]))
+        results = text_files.read_json(path)
+        # Figures of the last network have no suffix; beside DR-GAN's are those of the recogniser.
+        of = "dr_gan" if "threshold_recogniser" in results else "recogniser"
+        if (of, results["step"]) != (method, int(step)):
+            raise ConfigError(
+                f"{path} calibrates {of} at step {results['step']}, and the network in use is "
+                f"{method} at step {step}: run --mode=evaluate again."
+            )
+        return text_files.number(str(results["threshold"]))
+    except ConfigError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{path} holds no calibrated threshold: run --mode=evaluate first."
@@ -199,10 +322,14 @@ def threshold_of(workdir: Path) -> float:
 
 
 def estimated_yaw(config, judge, pictures: Pictures) -> np.ndarray:
-    """Yaw of each picture in degrees: by its 68 landmarks, else as the judge's mean, else NaN."""
+    """Yaw of each picture in degrees, NaN where nobody says it.
+
+    By its 68 landmarks, else the judge's most probable class: a mean over classes would never
+    reach the outermost one, however far the face is turned.
+    """
     if judge is None:
         return pictures.yaw
-    seen = judge(pictures.image) @ np.asarray(config.pose.classes, np.float32)
+    seen = np.asarray(config.pose.classes, np.float32)[judge(pictures.image).argmax(-1)]
     return np.where(np.isfinite(pictures.yaw), pictures.yaw, seen)
 
 
@@ -230,7 +357,7 @@ def _turn(config, networks, pictures, found, yaw, output) -> list[str]:
         figure.savefig(output / f"{name}_poses.png")
         face = Image.fromarray(dr_gan_figures.shown(drawn.image[row, frontal]))
         face.save(output / f"{name}_frontal.png")
-        results.append("yes")
+        results.append("yes" if np.isfinite(yaw[row]) else "yes, yaw unknown and not checked")
     return results
 
 

@@ -38,7 +38,7 @@ class Networks(NamedTuple):
     encode: dict[str, Any]  # method -> uint8 [N, S, S, C] -> Encoded
     judge: Any  # images -> pose probabilities, or None
     rotate: Any  # (features, yaw) -> images, or None
-    step: int  # of the last of them
+    step: int  # of the last of the encoders
 
 
 def load(config, workdir: Path, devices: Mesh) -> Networks:
@@ -51,7 +51,8 @@ def load(config, workdir: Path, devices: Mesh) -> Networks:
     done, people = dr_gan_stages.done_stages(config, workdir), dr_gan_stages.people_count(workdir)
     variables, step = {}, 0
     for stage in done:
-        variables[stage], step = dr_gan_stages.restore(config, workdir, devices, stage, people)
+        variables[stage], at = dr_gan_stages.restore(config, workdir, devices, stage, people)
+        step = at if stage in METHODS else step
     encode = {
         METHODS[stage]: partial(
             dr_gan_evaluation.compile_encode(config, devices, stage), variables[stage]
@@ -120,6 +121,20 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
     return numbers
 
 
+def check_test(config, sets: dr_gan_data.Sets) -> None:
+    """Opens what the run will be tested on, so that a wrong set stops it before hours of training.
+
+    Raises:
+        ConfigError, ValueError: as of `open_test` and `open_pairs`; or too few people are held out
+            to calibrate a threshold.
+    """
+    _, probes = open_test(config, sets)
+    open_pairs(config, probes)
+    held_out = sets.open("validation")
+    alike = Encoded(np.ones((len(held_out.name), 1)), np.ones(len(held_out.name)))
+    dr_gan_evaluation.threshold(alike, held_out, config.evaluate.false_accept_rate)
+
+
 def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:
     """Gallery and probes of people outside of training, numbered alike.
 
@@ -136,7 +151,8 @@ def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:
     else:  # the most frontal picture of each person
         gallery, probes = recognition_sets.gallery_and_probes(probes)
     # People of another set are others, whatever they are called there.
-    known = set() if config.test.name else set(sets.open("train").people)
+    same = dr_gan_data.tests_on_training_set(config)
+    known = set(sets.open("train").people) if same else set()
     both = sorted(known & set(probes.people))
     if both:
         raise ConfigError(
@@ -190,14 +206,16 @@ def degraded_numbers(config, encode, gallery, probes) -> dict[str, float]:
 
 
 def calibration_numbers(config, encode, sets, probes, found: Encoded) -> dict[str, float]:
-    """EER, AUC and TAR over all pairs of probes, and what the calibrated threshold does."""
+    """EER, AUC and TAR over all pairs of probes, and what the calibrated threshold does.
+
+    The threshold is calibrated and shown as it is used: pictures against enrolled people.
+    """
     numbers = dr_gan_evaluation.verification_numbers(found, probes)
     # The threshold comes from held-out training people; the test set only shows what it does.
     held_out = sets.open("validation")
     known = encode(dr_gan_data.middle(config, held_out))
     limit = dr_gan_evaluation.threshold(known, held_out, config.evaluate.false_accept_rate)
-    first, second, same = dr_gan_evaluation.pairs_of(probes)
-    scores = recognition.cosine(found.feature, found.feature)[first, second]
+    scores, same = dr_gan_evaluation.enrolled_scores(found, probes)
     return numbers | {
         "threshold": limit,
         "tar_at_threshold": float(100 * (scores[same] >= limit).mean()),
@@ -282,9 +300,9 @@ def _meanings(numbers) -> dict[str, str]:
         "auc_frontal_profile": "area under the ROC, frontal with profile, percent",
         "eer_templates": "equal error rate of fused templates, percent",
         "tar_at_far_0.01_templates": "same person accepted at a false accept rate of 1 %, percent",
-        "threshold": "cosine, calibrated on held-out training people",
-        "tar_at_threshold": "same person accepted at that threshold, percent",
-        "far_at_threshold": "different people accepted at that threshold, percent",
+        "threshold": "cosine with a fused person, calibrated on held-out training people",
+        "tar_at_threshold": "pictures accepted as their own person at that threshold, percent",
+        "far_at_threshold": "pictures accepted as another person at that threshold, percent",
         "pose_obedience": "synthetic faces in which the judge sees the wanted pose, percent",
         "identity_similarity": "cosine of a picture and its synthetic faces, by the recogniser",
         "identity_similarity_others": "the same with synthetic faces of other people",

@@ -43,7 +43,7 @@ def _training(section: str) -> Schema:
     }
 
 
-WEIGHTS = ("adversarial", "identity", "pose", "pixel")
+WEIGHTS = ("adversarial", "identity", "pose", "pixel", "feature_identity")
 _HEAD = one_of("softmax", "additive_margin")
 _WIDTH = number(0, 4, above=True)
 SCHEMA: Schema = {

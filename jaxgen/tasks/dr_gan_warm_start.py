@@ -113,11 +113,12 @@ def start_from(
     for kind in ("params", "batch_stats"):
         part = dict(fresh[kind])
         if recogniser is not None:
-            # The confidence, the last channel of the last layer, keeps its fresh values.
             before, trained = part["encoder"]["trunk"], recogniser[kind]["trunk"]
-            part["encoder"] = {"trunk": jax.tree.map(_overwrite, before, trained)}
+            part["encoder"] = {"trunk": jax.tree.map_with_path(_overwrite, before, trained)}
         if decoder is not None:
             part["decoder"] = decoder[kind]
+        if recogniser is not None and "identity" in part:
+            part["identity"] = recogniser[kind]["identity"]
         fresh = {**fresh, kind: part}
     generator = generator.replace(**jax.tree.map(jnp.copy, fresh), ema=fresh)
     if recogniser is not None and config.gan.warm_start == "both":
@@ -134,13 +135,21 @@ def start_from(
     return state.replace(generator=generator, discriminator=discriminator)
 
 
-def _overwrite(fresh, trained):
-    """`trained` in the place of the first values of `fresh` along the last axis."""
+def _overwrite(path, fresh, trained):
+    """`trained` in the place of the first values of `fresh` along the last axis.
+
+    What remains is the confidence, the last channel of the last layer. The scale of its
+    normalisation begins at 0: all pictures are trusted alike, at 0.5, until the scale has learnt
+    otherwise. A fresh scale would weight pictures by noise, and a kernel of zeros would be divided
+    by a deviation of zero.
+    """
     if fresh.shape[:-1] != trained.shape[:-1] or fresh.shape[-1] < trained.shape[-1]:
         raise CheckpointMismatch(
             f"the recogniser's layer has shape {trained.shape}, the encoder's {fresh.shape}: give "
             "both the same config.model."
         )
+    if path[-1].key == "scale":
+        fresh = jnp.zeros_like(fresh)
     return fresh.at[..., : trained.shape[-1]].set(trained)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from experiments import dr_gan
 from experiments.configs.dr_gan import default
-from jaxgen.data import recognition_sets
+from jaxgen.data import face_alignment, recognition_sets
 from jaxgen.tasks import dr_gan as task
 from jaxgen.tasks import dr_gan_data, dr_gan_predict, dr_gan_report, dr_gan_stages
 from jaxgen.tasks.dr_gan_schema import check_config
@@ -128,11 +128,69 @@ def test_sets_larger_than_any_person_are_refused(trained):
         dr_gan_data.training_batches(config, "gan", dr_gan_data.Sets(config).open("train"))
 
 
+def test_without_known_poses_no_number_chooses_the_judge():
+    config = default.get_config("smoke")
+    held_out = dr_gan_data.Sets(config).open("validation")
+    held_out = held_out._replace(pose=np.full_like(held_out.pose, -1))
+    validate = dr_gan_stages._validation(config, dr_gan.open_devices(config), "pose", held_out)
+    assert validate(None) == {}
+
+
 def test_people_of_training_are_no_test(trained):
     config = trained[0].copy_and_resolve_references()
     config.test.gallery = config.test.probe = "train"
     with pytest.raises(ConfigError, match="people that training has not seen"):
         dr_gan_report.open_test(config, dr_gan_data.Sets(config))
+
+
+def test_the_training_set_by_its_own_name_is_still_the_training_set():
+    config = default.get_config("smoke")
+    config.test.update(name=config.data.name, gallery="train", probe="train")
+    config.test.options = config.data.options
+    with pytest.raises(ConfigError, match="people that training has not seen"):
+        dr_gan_report.open_test(config, dr_gan_data.Sets(config))
+
+
+def test_sets_are_the_same_by_name_and_folder(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for folder in ("mine", "other"):
+        (tmp_path / folder / "anna").mkdir(parents=True)
+        picture = Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8))
+        picture.save(tmp_path / folder / "anna" / "0.png")
+    monkeypatch.setenv("JAXGEN_DATA", str(tmp_path))
+    config = default.get_config("smoke")
+    config.data.update(name="identity_folder", manual_dir=str(tmp_path / "mine"))
+    del config.data.options.config
+    assert dr_gan_data.tests_on_training_set(config)
+    for folder, same in (("mine", True), (str(tmp_path / "mine"), True), ("other", False)):
+        config.test.update(name="identity_folder", manual_dir=folder)
+        assert dr_gan_data.tests_on_training_set(config) == same
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"probe": "nonsense"}, "nonsense"),
+        ({"gallery": "train", "probe": "train"}, "people that training has not seen"),
+        ({"protocol": "official_folds"}, r"config\.test\.name='cfp'"),
+    ],
+)
+def test_a_test_that_cannot_be_made_stops_before_training(change, message, tmp_path, monkeypatch):
+    config = default.get_config("smoke")
+    config.test.update(change)
+    asked = []
+    monkeypatch.setattr(dr_gan_stages, "run_stages", lambda *_: asked.append(1))
+    with pytest.raises((ConfigError, ValueError), match=message):
+        dr_gan.train(config, tmp_path)
+    assert not asked
+
+
+def test_too_few_people_to_calibrate_stop_before_training():
+    config = default.get_config("smoke")
+    dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+    config.evaluate.false_accept_rate = 1e-6
+    with pytest.raises(ValueError, match="different people to calibrate"):
+        dr_gan_report.check_test(config, dr_gan_data.Sets(config))
 
 
 def test_gallery_may_be_the_most_frontal_probes(trained):
@@ -208,10 +266,62 @@ def test_predict_identifies_ranks_and_turns_pictures(trained, gallery, tmp_path)
     assert len(list(output.glob("*_poses.png"))) == len(list(output.glob("*_frontal.png"))) == 4
 
 
-def test_faces_turned_too_far_are_not_redrawn(trained, gallery):
+def write_landmarks(path, root, leave_out=()):
+    rows = ["name,point,x,y"]
+    for file in sorted(root.rglob("*.png")):
+        name = file.relative_to(root).as_posix()
+        if name not in leave_out:
+            points = 5 + 0.25 * face_alignment.TEMPLATE
+            rows += [f"{name},{k},{x},{y}" for k, (x, y) in enumerate(points)]
+    path.write_text("\n".join(rows))
+    return str(path)
+
+
+def test_predict_aligns_by_landmarks_and_answers_a_claim(trained, gallery, tmp_path):
+    config, workdir = trained
+    photos = gallery / "anna"
+    ask = dict(devices=dr_gan.open_devices(config), media=str(photos), gallery=str(gallery))
+    ask["gallery_landmarks"] = write_landmarks(tmp_path / "people.csv", gallery)
+    ask["landmarks"] = write_landmarks(tmp_path / "photos.csv", photos)
+    output = dr_gan_predict.predict_files(config, workdir, claim="anna", **ask)
+    rows = list(csv.DictReader((output / "claim.csv").open()))
+    assert [row["file"] for row in rows] == ["0.png", "1.png"]
+    found = json.loads((workdir / "report" / "results.json").read_text())
+    for row in rows:
+        np.testing.assert_allclose(float(row["threshold"]), found["threshold"], atol=1e-4)
+        accepted = float(row["similarity"]) >= found["threshold"]
+        assert row["claim"] == "anna" and row["accepted"] == ("yes" if accepted else "no")
+    with pytest.raises(ConfigError, match=r"--claim='carla'.* only anna, bert"):
+        dr_gan_predict.predict_files(config, workdir, claim="carla", **ask)
+    ask["landmarks"] = write_landmarks(tmp_path / "photos.csv", photos, leave_out=("1.png",))
+    with pytest.raises(ConfigError, match=r"photos\.csv has no landmarks of '1\.png'"):
+        dr_gan_predict.predict_files(config, workdir, **ask)
+
+
+def test_an_unknown_yaw_is_said(trained, gallery, monkeypatch, capsys):
+    config, workdir = trained
+    load = dr_gan_report.load
+    monkeypatch.setattr(dr_gan_report, "load", lambda *args: load(*args)._replace(judge=None))
+    output = dr_gan_predict.predict_files(
+        config, workdir, dr_gan.open_devices(config), media=str(gallery / "anna")
+    )
+    rows = list(csv.DictReader((output / "predictions.csv").open()))
+    assert [row["yaw"] for row in rows] == ["unknown"] * 2
+    assert all(row["turned"] == "yes, yaw unknown and not checked" for row in rows)
+    assert "the yaw of 2 of them is unknown" in capsys.readouterr().out
+
+
+def test_faces_turned_too_far_are_not_redrawn(trained, gallery, monkeypatch):
     config, workdir = trained
     config = config.copy_and_resolve_references()
-    config.pose.limit = 1e-6
+    config.pose.limit = 30.0
+    load = dr_gan_report.load
+    side = np.array([0.4, 0.3, 0.3])  # the first class, -45 degrees; the mean is near 0
+
+    def load_with_judge(*args):
+        return load(*args)._replace(judge=lambda images: np.tile(side, (len(images), 1)))
+
+    monkeypatch.setattr(dr_gan_report, "load", load_with_judge)
     output = dr_gan_predict.predict_files(
         config,
         workdir,

@@ -1,5 +1,6 @@
 """DR-GAN's step: fusion, poses, both forms of the losses, what moves and when."""
 
+import re
 from functools import partial
 
 import chex
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.configs.dr_gan import default
+from experiments.configs.dr_gan import default, paper
 from jaxgen.models.dr_gan import Verdict
 from jaxgen.tasks import dr_gan, dr_gan_classifiers, dr_gan_poses, dr_gan_warm_start
 from jaxgen.tasks import dr_gan_losses as terms
@@ -35,7 +36,7 @@ def faces(config, people=8, seed=0):
     count, size = config.gan.images, config.data.size
     pose = rng.integers(0, 3, (people, count)).astype(np.int32)
     return {
-        "image": rng.integers(0, 256, (people, count, size, size, 3), np.uint8),
+        "image": rng.integers(0, 256, (people, count, size, size, config.data.channels), np.uint8),
         "identity": rng.integers(0, PEOPLE, people).astype(np.int32),
         "pose": pose,
         "yaw": np.array(config.pose.classes, np.float32)[pose],
@@ -149,8 +150,8 @@ def test_tpami_form_has_three_tasks():
     labels, pose, every = jnp.array([0, 1, 2, 3]), jnp.array([0, 1, 2, -1]), jnp.ones(4, bool)
     found = terms.discriminator_terms(config, real, fake, labels, pose, every, every)
     identity = -np.mean([log_softmax(np.asarray(real.identity))[i, i] for i in range(4)])
-    # The fourth image has no known pose; it counts as 0.
-    poses = -np.sum([log_softmax(np.asarray(real.pose))[i, i] for i in range(3)]) / 4
+    # The fourth image has no known pose; the mean is over the others.
+    poses = -np.mean([log_softmax(np.asarray(real.pose))[i, i] for i in range(3)])
     game = np.mean(np.log1p(np.exp(-real.real))) + np.mean(np.log1p(np.exp(fake.real)))
     np.testing.assert_allclose(found["identity"], identity, rtol=1e-5)
     np.testing.assert_allclose(found["pose"], poses, rtol=1e-5)
@@ -161,6 +162,29 @@ def test_tpami_form_has_three_tasks():
         found["adversarial"], np.mean(np.log1p(np.exp(-fake.real))), rtol=1e-5
     )
     assert set(found) == {"identity", "pose", "adversarial"}
+
+
+def test_without_any_known_pose_the_pose_costs_nothing():
+    real, fake, every = verdict(2), verdict(2, seed=1), jnp.ones(2, bool)
+    for form, unknown in (("classes", jnp.array([-1, -1])), ("yaw", jnp.full(2, np.nan))):
+        config = tiny(**{"pose.form": form})
+
+        def pose_term(pose, config=config, unknown=unknown):
+            judged = real._replace(pose=pose)
+            found = terms.discriminator_terms(
+                config, judged, fake, jnp.array([0, 1]), unknown, every, every
+            )
+            return found["pose"]
+
+        value, slope = jax.value_and_grad(pose_term)(real.pose)
+        assert value == 0 and (slope == 0).all()
+
+
+def test_yaw_of_unknown_pose_is_left_out_of_the_mean():
+    config, real = tiny(**{"pose.form": "yaw"}), verdict(2)
+    yaw, every = jnp.array([0.5, np.nan]), jnp.ones(2, bool)
+    found = terms.discriminator_terms(config, real, real, jnp.array([0, 1]), yaw, every, every)
+    np.testing.assert_allclose(found["pose"], (real.pose[0, 0] - 0.5) ** 2, rtol=1e-5)
 
 
 def test_cvpr_form_calls_fakes_one_more_person():
@@ -200,6 +224,15 @@ def test_additive_margin_asks_for_more():
     np.testing.assert_allclose(found, -log_softmax(logits)[:1], rtol=1e-4)
 
 
+@pytest.mark.parametrize("head", ["softmax", "additive_margin"])
+def test_no_number_of_a_person_is_left_out(head):
+    config = tiny(**{"gan.head": head})
+    logits = jnp.zeros((2, 300)).at[:, 0].set(0.5)
+    found = terms.identity_loss(config, Verdict(logits, None, None), jnp.array([255, 256]))
+    assert found[0] > 1
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
 # ------------------------------------------------------------------------- what is drawn
 
 
@@ -233,6 +266,38 @@ def test_pairs_show_the_same_person_in_the_wanted_pose(form):
     assert np.isfinite(found.poses.code).all() and np.isfinite(found.poses.label).all()
 
 
+def test_a_set_is_not_fused_from_the_picture_it_should_draw(monkeypatch):
+    config = tiny(**{"gan.images": 3, "gan.drop_images": 0.0})
+    batch = faces(config, people=4)
+    batch["mask"][1] = [True, False, False]  # its target is a filler: no pair
+    batch["mask"][2] = [False, True, False]  # nothing but the picture that it would draw
+    wanted = dr_gan_poses.wanted_images(config, jax.random.key(0), batch)
+    wanted = wanted._replace(paired=wanted.paired.at[12 + 2].set(True))
+    fused = []
+    real = dr_gan.fuse
+    monkeypatch.setattr(dr_gan, "fuse", lambda *args: fused.append(args[2]) or real(*args))
+    state = init(config)
+    images = jnp.asarray(batch["image"], jnp.float32).reshape(12, *batch["image"].shape[2:]) / 255
+    player = state.generator
+
+    def kept(images):
+        dr_gan.synthesise(
+            *(config, jax.random.key(1), player.params, player.batch_stats, images),
+            *(jnp.asarray(batch["mask"]), wanted),
+        )
+        return fused[-1]  # nothing else is compiled
+
+    np.testing.assert_array_equal(
+        jax.jit(kept)(images),
+        [[True, False, True], [True, False, False], [False, True, False], [True, False, True]],
+    )
+    # Without a target, the papers' form, nothing is left out.
+    random = wanted._replace(paired=jnp.zeros_like(wanted.paired))
+    np.testing.assert_array_equal(
+        dr_gan_poses.without_targets(jnp.asarray(batch["mask"]), random), batch["mask"]
+    )
+
+
 def test_single_image_form_draws_from_no_set():
     config = tiny(**{"gan.fuse": False})
     found = dr_gan_poses.wanted_images(config, jax.random.key(0), faces(config, people=3))
@@ -252,8 +317,46 @@ def test_step_moves_both_players_and_keeps_statistics_apart(sets):
     real, fake = (after.discriminator.batch_stats[kind] for kind in ("real", "fake"))
     assert changed(real, fake)
     weights = config.gan.weights
-    total = sum(weights[name] * metrics[name] for name in WEIGHTS)
+    total = sum(weights[name] * metrics[name] for name in WEIGHTS if weights[name])
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["softmax", "additive_margin"])
+def test_features_that_name_their_person_teach_encoder_confidence_and_head(head, recogniser):
+    silent = dict.fromkeys((f"gan.weights.{name}" for name in WEIGHTS), 0.0)
+    silent |= {"gan.weights.feature_identity": 1.0, "gan.optimiser.name": "sgd"}
+    config = tiny(**silent, **{"recogniser.head": head, "gan.images": 3, "gan.drop_images": 0.0})
+    state = init(config)
+    people = np.random.default_rng(0).normal(size=(config.model.features, PEOPLE))
+    trained = jax.tree.map(
+        lambda x: jnp.asarray(people if x.ndim == 2 else np.zeros(PEOPLE), jnp.float32),
+        state.generator.params["identity"],
+    )
+    warm = {
+        "params": {"trunk": recogniser["params"]["trunk"], "identity": trained},
+        "batch_stats": recogniser["batch_stats"],
+    }
+    state = dr_gan_warm_start.start_from(config, state, recogniser=warm)
+    for params in (state.generator.params, state.generator.ema["params"]):
+        chex.assert_trees_all_equal(params["identity"], trained)
+    after, metrics = jax.jit(partial(dr_gan.train_step, config))(state, {"faces": faces(config)})
+    assert metrics["loss"] == metrics["feature_identity"] > 0
+    before, now = (each.generator.params for each in (state, after))
+    assert changed(before["identity"], now["identity"])
+    scale = [part["encoder"]["trunk"]["BatchNorm_4"]["scale"] for part in (before, now)]
+    moved = np.asarray(scale[0] != scale[1])
+    assert moved[:-1].any() and moved[-1]  # feature; and confidence, by way of the fused ones
+    assert not changed(before["decoder"], now["decoder"])
+
+
+def test_without_that_weight_the_state_is_what_it_was():
+    off, on = (tiny(**{"gan.weights.feature_identity": weight}) for weight in (0.0, 1.0))
+    off, on = (init(config).generator for config in (off, on))
+    assert set(off.params) == {"encoder", "decoder"} and set(on.params) - set(off.params) == {
+        "identity"
+    }
+    for name in off.params:
+        chex.assert_trees_all_equal(off.params[name], on.params[name])
 
 
 def test_eight_devices_match_one(sets):
@@ -276,6 +379,31 @@ def test_eight_devices_match_one(sets):
         # Statistics of the whole batch, whatever device its images are on.
         stats = [getattr(each, name).batch_stats for each in (many, one)]
         chex.assert_trees_all_close(*stats, rtol=1e-3, atol=1e-5)
+
+
+def test_a_set_without_any_image_does_no_harm(sets):
+    config, step, state = sets
+    batch = faces(config)
+    batch["mask"][0] = False
+    after, metrics = step(state, {"faces": batch})
+    assert all(np.isfinite(value) for value in metrics.values())
+    for leaf in jax.tree.leaves((after.generator.params, after.discriminator.params)):
+        assert np.isfinite(leaf).all()
+
+
+def test_gradient_penalty_of_a_linear_discriminator_is_its_squared_length():
+    config = tiny()
+    rng = np.random.default_rng(0)
+    images, weights = (
+        jnp.asarray(rng.normal(size=(count, 4, 4, 3)), jnp.float32) for count in (5, 1)
+    )
+
+    def criticise(params, x, kind):
+        assert kind == "real"
+        return Verdict(None, (x * params).sum((1, 2, 3)), None), None
+
+    found = dr_gan._real_gradient(config, criticise, weights, images)
+    np.testing.assert_allclose(found, jnp.square(weights).sum(), rtol=1e-5)
 
 
 def test_strong_discriminator_rests(sets):
@@ -317,6 +445,7 @@ def test_absent_image_of_a_set_changes_nothing_but_batch_statistics(sets):
         {"gan.fuse": False, "pose.form": "yaw"},
         {"gan.form": "fake_class", "gan.spectral": True},
         {"gan.head": "additive_margin", "gan.degraded": 0.5},
+        {"data.channels": 1, "gan.degraded": 0.5},
     ],
 )
 def test_every_form_of_the_step_is_sound(changes):
@@ -401,6 +530,31 @@ def test_warm_start_copies_the_trunk_and_leaves_the_confidence(recogniser):
         dr_gan_warm_start.start_from(config, fresh, recogniser=wide)
 
 
+def test_after_a_warm_start_all_pictures_are_trusted_alike_and_that_can_change(recogniser):
+    config = tiny()
+    state = dr_gan_warm_start.start_from(config, init(config), recogniser=recogniser)
+    images = faces(config)["image"][:, 0]
+    encode = jax.jit(partial(dr_gan.encode, config))
+    np.testing.assert_array_equal(encode(state.generator.ema, images).confidence, 0.5)
+    part = {kind: getattr(state.generator, kind)["encoder"] for kind in ("params", "batch_stats")}
+
+    def first_minus_second(params):
+        variables = {"params": params, "batch_stats": part["batch_stats"]}
+        scaled = jnp.asarray(images, jnp.float32) / 127.5 - 1
+        (_, found), _ = dr_gan.encoder_net(config).apply(
+            variables, scaled, train=True, mutable=["batch_stats"]
+        )
+        return found[0] - found[1]
+
+    gradient = jax.jit(jax.grad(first_minus_second))(part["params"])
+    slopes = {
+        path[-2].key: leaf[-1]
+        for path, leaf in jax.tree.leaves_with_path(gradient)
+        if path[-1].key == "scale"
+    }
+    assert np.abs(slopes["BatchNorm_4"]) > 1e-4
+
+
 def test_discriminator_learns_people_and_poses_by_heart(trained):
     _, metrics = trained
     assert metrics["discriminator/accuracy_identity"] > 0.9
@@ -417,7 +571,10 @@ def test_encoding_forgets_mirroring_and_drawing_follows_the_pose(sets, trained):
     encode = jax.jit(partial(dr_gan.encode, config))
     found = encode(variables, images)
     chex.assert_trees_all_close(found, encode(variables, images[:, :, ::-1]), atol=1e-5)
-    assert ((found.confidence > 0) & (found.confidence < 1)).all()
+    confidence = jax.jit(partial(dr_gan.confidence, config))(variables, images)
+    chex.assert_shape(confidence, (3,))
+    assert ((confidence > 0) & (confidence < 1)).all()
+    np.testing.assert_allclose(confidence, found.confidence, atol=1e-6)
     rotate = jax.jit(partial(dr_gan.rotate, config))
     drawn = rotate(variables, found.feature, jnp.array([-45.0, 0.0, 45.0]))
     chex.assert_shape(drawn, images.shape)
@@ -443,3 +600,20 @@ def test_encoding_forgets_mirroring_and_drawing_follows_the_pose(sets, trained):
 def test_config_that_cannot_work_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         tiny(**changes)
+
+
+@pytest.mark.parametrize("variant", ["", "single", "cvpr"])
+def test_the_paper_has_none_of_what_came_later(variant):
+    config = paper.get_config(variant)
+    check_config(config)
+    gan = config.gan
+    assert not gan.spectral and not gan.warm_decoder
+    assert gan.r1 == gan.train.ema_decay == gan.degraded == config.recogniser.degraded == 0
+    assert gan.weights.pixel == gan.weights.feature_identity == 0
+    assert (gan.head, gan.warm_start, config.model.pose_gain) == ("softmax", "none", 1)
+
+
+def test_what_the_default_config_shows_can_be_run():
+    shown = re.findall(r"--config\.(\S+)=(\S+)", default.__doc__)
+    assert shown == [("gan.fuse", "False")]
+    tiny(**{key: value == "True" for key, value in shown})

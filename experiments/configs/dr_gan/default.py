@@ -1,7 +1,7 @@
 """DR-GAN on embedded synthetic people: Multi-PIE's protocol without a download.
 
     python -m experiments.dr_gan
-    python -m experiments.dr_gan --config.gan.images=1 --workdir=runs/single
+    python -m experiments.dr_gan --config.gan.fuse=False --workdir=runs/single
 
 Four stages run one after the other and resume from their own folders: "recogniser", the encoder
 trained with identity labels alone, which is the baseline and the warm start; "pose", a judge of
@@ -37,7 +37,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.pose = ml_collections.ConfigDict()
     config.pose.form = "classes"  # one-hot poses (the papers), or "yaw", a number
     config.pose.classes = (-60.0, -45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0, 60.0)  # degrees
-    config.pose.limit = 60.0  # degrees: no face is drawn, and none trusted, beyond
+    # Degrees: faces that turn further are not redrawn by predict. The judge answers with a class,
+    # so a limit between the last two classes refuses what is seen at the last one or beyond. With
+    # form "yaw" it is also the largest yaw that training draws.
+    config.pose.limit = 50.0
 
     config.model = ml_collections.ConfigDict()
     config.model.width = 1 / 4  # factor of the paper's channels
@@ -80,8 +83,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.gan.loss = "non_saturating"
     # pixel: the drawing against the person's real picture in that pose; not in the papers, whose
     # other weights are 1. A short game at those weights spoils drawing and encoder.
+    # feature_identity: the person by the feature of real pictures, single and fused, through the
+    # recogniser's head, so that the encoder cannot forget people; not in the papers either.
     config.gan.weights = ml_collections.ConfigDict(
-        dict(adversarial=0.1, identity=0.3, pose=0.3, pixel=30.0)
+        dict(adversarial=0.1, identity=0.3, pose=0.3, pixel=30.0, feature_identity=0.0)
     )
     # The discriminator moves every `every` steps, and every `slow_every` steps while the mean of
     # its four accuracies is above the threshold.

@@ -20,7 +20,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.update(width=1.0, halvings=4, features=320, noise=50, pose_gain=1.0)
     config.stages = "recogniser,pose,gan"
     config.gan.update(images=6, warm_start="none", warm_decoder=False, drop_images=0.5)
-    config.gan.weights.update(adversarial=1.0, identity=1.0, pose=1.0, pixel=0.0)
+    config.gan.weights.update(
+        adversarial=1.0, identity=1.0, pose=1.0, pixel=0.0, feature_identity=0.0
+    )
     config.gan.jitter = 1.0
     config.gan.train.update(steps=40_000, batch_size=10, ema_decay=0.0, validate_every=2000)
     config.gan.train.update(log_every=50, checkpoint_every=2000)

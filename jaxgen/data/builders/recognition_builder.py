@@ -13,7 +13,8 @@ Every set takes these options:
 
     max_side      longer pictures are stored as the part around the face, shrunk to that side
     landmarks     CSV of 5 or 68 points a picture, see `face_labels`; from 68 points come five, and
-                  the yaw where none is known (`jaxgen.data.head_pose`)
+                  the yaw where none is known (`jaxgen.data.head_pose`). A picture that it lacks
+                  needs points of its own, a box, or a `face_box`
     yaws          CSV of yaws, which go before those of landmarks
     boxes         CSV or JSON of face boxes, see `jaxgen.data.face_boxes`
     face_box      (x0, y0, x1, y1) as fractions of a picture without points and box of its own
@@ -155,6 +156,11 @@ class RecognitionBuilder(manual.ManualBuilder, skip_registration=True):
             picture = _labelled(picture, (landmarks or {}).get(path), (yaws or {}).get(path))
             if picture.box is None and boxes and boxes.of(path):
                 picture = dataclasses.replace(picture, box=boxes.of(path)[0].box)
+            if landmarks and not _is_placed(picture, options):
+                raise ValueError(
+                    f"{root / options['landmarks']} has no landmarks of {path!r}, and nothing else "
+                    "says where its face is: add them, or take the picture away"
+                )
             yield {
                 **_stored(picture, options),
                 "name": picture.name or path,
@@ -195,6 +201,13 @@ def _labelled(picture, landmarks, yaw):
             except ValueError as error:
                 raise ValueError(f"{picture.path}: {error}") from error
     return picture if yaw is None else dataclasses.replace(picture, yaw=yaw)
+
+
+def _is_placed(picture, options) -> bool:
+    """Whether something but the frame of the picture says where the face is."""
+    is_pointed = picture.points is not None and np.isfinite(picture.points).any()
+    is_boxed = picture.box is not None or tuple(options["face_box"]) != OPTIONS["face_box"]
+    return is_pointed or is_boxed
 
 
 def _stored(picture, options) -> dict:

@@ -113,7 +113,11 @@ def test_yaws_and_landmarks_come_from_files(people, opened):
     write_csv(
         people / "points.csv",
         "name,frame,face,point,x,y",
-        [("p0/0.jpg", 0, 0, k, x, y) for k, (x, y) in enumerate(points)],
+        [
+            (path.relative_to(people).as_posix(), 0, 0, k, x, y)
+            for path in sorted(people.glob("*/*.jpg"))
+            for k, (x, y) in enumerate(points)
+        ],
     )
     write_csv(people / "yaws.csv", "name,yaw", [("p0/0.jpg", 31), ("p0/1.jpg", -14.5)])
     files = {"landmarks": "points.csv", "yaws": "yaws.csv"}
@@ -187,6 +191,11 @@ def test_boxes_come_from_a_file_or_as_fractions(people, opened):
             {"l.csv": "name,point,x,y\na,0,1,1\na,1,2,2\n"},
             {"landmarks": "l.csv"},
             "'a' has 2 points; faces have 5 or 68",
+        ),
+        (
+            {"l.csv": "name,point,x,y\n" + "".join(f"p0/0.jpg,{k},{k},{k}\n" for k in range(5))},
+            {"landmarks": "l.csv"},
+            r"l\.csv has no landmarks of 'p",
         ),
         (
             {"l.csv": "name,face,point,x,y\na,1,0,1,1\n"},

@@ -1,0 +1,298 @@
+"""DR-GAN's figures and answers from features made by hand: no network, known results."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.configs.dr_gan import default
+from jaxgen.data import face_alignment, recognition_sets
+from jaxgen.data.verification_pairs import Pairs, TemplatePairs
+from jaxgen.tasks import dr_gan_evaluation, dr_gan_predict, dr_gan_report
+from jaxgen.tasks.dr_gan_evaluation import Encoded
+from jaxgen.tasks.dr_gan_predict import Gallery, Landmarks, Pictures
+from jaxgen.training.errors import ConfigError
+
+
+def encoded(features, confidence=None):
+    features = np.asarray(features, np.float32)
+    weights = np.ones(len(features)) if confidence is None else np.asarray(confidence)
+    return Encoded(features, weights.astype(np.float32))
+
+
+def made_faces(identity, yaw=None):
+    identity = np.asarray(identity, np.int32)
+    count = len(identity)
+    return recognition_sets.Faces(
+        image=np.random.default_rng(0).integers(60, 200, (count, 18, 18, 3), np.uint8),
+        identity=identity,
+        yaw=np.zeros(count, np.float32) if yaw is None else np.asarray(yaw, np.float32),
+        pose=np.zeros(count, np.int32),
+        name=[str(row) for row in range(count)],
+        subset=[""] * count,
+        people=tuple(f"p{k}" for k in range(identity.max() + 1)),
+        classes=(0.0,),
+    )
+
+
+# ---------------------------------------------------------------------- who is it, is it her
+
+GALLERY = Gallery(["anna", "bert"], np.array([[1.0, 0.0], [0.0, 1.0]]))
+
+
+def test_the_most_similar_person_is_named_and_accepted_from_the_threshold_on():
+    found = encoded([[1, 0.1], [0.2, 1], [-1, -0.5], [3, 4]])
+    assert dr_gan_predict.identify(found, GALLERY, 0.8) == [
+        ("anna", "0.9950", "yes"),
+        ("bert", "0.9806", "yes"),
+        ("bert", "-0.4472", "no"),
+        ("bert", "0.8000", "yes"),
+    ]
+    answers = dr_gan_predict.identify(found, GALLERY, 0.99)
+    assert [answer[2] for answer in answers] == ["yes", "no", "no", "no"]
+    assert dr_gan_predict.identify(found, None, 0.0) == [("", "", "")] * 4
+
+
+def test_a_claim_is_accepted_of_the_right_person_only():
+    found = encoded([[1, 0.1], [0.2, 1]])
+    assert dr_gan_predict.verify(found, GALLERY, "anna", 0.8) == [
+        ("0.9950", "0.8000", "yes"),
+        ("0.1961", "0.8000", "no"),
+    ]
+    assert [a[2] for a in dr_gan_predict.verify(found, GALLERY, "bert", 0.8)] == ["no", "yes"]
+
+
+def write_results(workdir, **results):
+    (workdir / "report").mkdir(exist_ok=True)
+    (workdir / "report" / "results.json").write_text(json.dumps(results))
+
+
+def test_the_threshold_is_that_of_the_network_in_use(tmp_path):
+    of_gan = dict(threshold=0.4, threshold_recogniser=0.6, step=9)
+    write_results(tmp_path, **of_gan)
+    assert dr_gan_predict.threshold_of(tmp_path, method="dr_gan", step=9) == 0.4
+    for method, step in (("dr_gan", 8), ("recogniser", 9)):
+        with pytest.raises(ConfigError, match="run --mode=evaluate again"):
+            dr_gan_predict.threshold_of(tmp_path, method=method, step=step)
+    write_results(tmp_path, threshold=0.5, step=3)
+    assert dr_gan_predict.threshold_of(tmp_path, method="recogniser", step=3) == 0.5
+    for broken in (dict(step=3), dict(threshold=None, step=3), dict(threshold=0.5)):
+        write_results(tmp_path, **broken)
+        with pytest.raises(ConfigError, match="no calibrated threshold"):
+            dr_gan_predict.threshold_of(tmp_path, method="recogniser", step=3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (dict(claim="anna"), "--claim names a person of --gallery"),
+        (dict(gallery_landmarks="g.csv"), "belongs to --gallery"),
+        (dict(gallery="g", landmarks="l.csv"), "aligned alike"),
+        (dict(gallery="g", gallery_landmarks="l.csv"), "aligned alike"),
+    ],
+)
+def test_requests_that_cannot_be_met_are_refused_before_any_work(asked, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        dr_gan_predict.predict_files(None, tmp_path, None, media="photos", **asked)
+
+
+# ------------------------------------------------------------------------------ landmarks
+
+
+@pytest.fixture
+def halves(tmp_path):
+    """photos/anna/0.png and gallery/anna/0.png: left half red, right half blue."""
+    picture = np.zeros((80, 160, 3), np.uint8)
+    picture[:, :80, 0] = picture[:, 80:, 2] = 200
+    for root in ("photos", "gallery"):
+        (tmp_path / root / "anna").mkdir(parents=True)
+        Image.fromarray(picture).save(tmp_path / root / "anna" / "0.png")
+    return tmp_path
+
+
+def points_at(x):
+    """Five points of a face of 40 pixels around (x, 40)."""
+    template = face_alignment.TEMPLATE
+    return (template - template.mean(0)) * 20 / np.ptp(template[:, 0]) + [x, 40]
+
+
+def mean_colour(images):
+    return encoded(images.reshape(len(images), -1, images.shape[-1]).mean(1))
+
+
+def test_landmarks_of_pictures_and_of_the_gallery_do_not_meet(halves):
+    config = default.get_config("smoke")
+    photos = Landmarks("photos.csv", {"anna/0.png": points_at(35)})
+    people = Landmarks("people.csv", {"anna/0.png": points_at(125)})
+    pictures = dr_gan_predict.read_pictures(config, str(halves / "photos"), photos)
+    red = mean_colour(pictures.image).feature[0]
+    assert red[0] > 150 and red[2] < 20
+    enrolled = dr_gan_predict.enrol(config, mean_colour, str(halves / "gallery"), people)
+    blue = enrolled.feature[0]
+    assert enrolled.people == ["anna"] and blue[2] > 150 and blue[0] < 20
+
+
+def test_a_picture_without_landmarks_is_named_with_the_file(halves):
+    config = default.get_config("smoke")
+    lacking = Landmarks("points.csv", {"bert/0.png": points_at(35)})
+    for read in (
+        lambda: dr_gan_predict.read_pictures(config, str(halves / "photos"), lacking),
+        lambda: dr_gan_predict.enrol(config, mean_colour, str(halves / "gallery"), lacking),
+    ):
+        with pytest.raises(ConfigError, match=r"points\.csv has no landmarks of 'anna/0\.png'"):
+            read()
+
+
+def test_a_picture_whose_points_show_no_pose_is_left_out_whole(halves, monkeypatch):
+    config = default.get_config("smoke")
+    (halves / "photos" / "anna" / "1.png").write_bytes(
+        (halves / "photos" / "anna" / "0.png").read_bytes()
+    )
+    whole = np.zeros((68, 2))
+    whole[:5] = points_at(35)
+    points = {"anna/0.png": whole, "anna/1.png": points_at(125)}
+
+    def no_pose(points):
+        raise ValueError("no pose")
+
+    monkeypatch.setattr(face_alignment, "five_points", lambda points: points[:5])
+    monkeypatch.setattr(dr_gan_predict.head_pose, "head_pose", no_pose)
+    found = dr_gan_predict.read_pictures(config, str(halves / "photos"), Landmarks("l", points))
+    assert [file.name for file in found.files] == ["1.png"]
+    assert len(found.image) == len(found.yaw) == 1
+    assert mean_colour(found.image).feature[0, 2] > 150  # the blue one
+
+
+# ------------------------------------------------------------------------------------ yaw
+
+
+def test_yaw_is_the_judges_most_probable_class_unless_landmarks_say_it():
+    config = default.get_config()
+    classes = np.array(config.pose.classes)
+    chances = np.full((3, len(classes)), 0.05)
+    chances[0, -1] = chances[1, 0] = chances[2, 4] = 0.6
+    pictures = Pictures([], np.zeros((3, 4, 4, 3), np.uint8), np.array([np.nan, np.nan, 12.5]))
+    yaw = dr_gan_predict.estimated_yaw(config, lambda images: chances, pictures)
+    np.testing.assert_array_equal(yaw, [60, -60, 12.5])
+    # The default limit refuses what the judge sees at its outermost classes, and no others.
+    refused = np.abs(classes) > config.pose.limit
+    np.testing.assert_array_equal(np.flatnonzero(refused), [0, len(classes) - 1])
+    unknown = dr_gan_predict.estimated_yaw(config, None, pictures)
+    np.testing.assert_array_equal(unknown, [np.nan, np.nan, 12.5])
+
+
+# ---------------------------------------------------------------------------- calibration
+
+
+def test_pictures_are_compared_with_people_who_are_fused_without_them():
+    found = encoded([[1, 0], [0, 1], [1, 1]], confidence=[1, 3, 1])
+    scores, same = dr_gan_evaluation.enrolled_scores(found, made_faces([0, 0, 1]))
+    # Person 1 has one picture, which has nobody to be compared with.
+    np.testing.assert_allclose(scores[same], [0, 0], atol=1e-7)
+    half = 0.5**0.5
+    np.testing.assert_allclose(scores[~same], [half, half, 4 / 20**0.5], rtol=1e-6)
+
+
+def test_threshold_keeps_the_wanted_share_of_other_people_out():
+    rng = np.random.default_rng(0)
+    identity = np.arange(40).repeat(4)
+    found = encoded(np.eye(40)[identity] + 0.2 * rng.normal(size=(160, 40)))
+    faces = made_faces(identity)
+    scores, same = dr_gan_evaluation.enrolled_scores(found, faces)
+    limit = dr_gan_evaluation.threshold(found, faces, 0.01)
+    assert (scores[~same] >= limit).mean() <= 0.01 < (scores[~same] >= limit - 0.02).mean()
+    assert (scores[same] >= limit).mean() > 0.5
+
+
+# ------------------------------------------------------------------------------- figures
+
+
+def test_fold_figures_have_the_names_of_the_protocol():
+    found = encoded([[1, 0], [1, 0], [0, 1], [0, 1]])
+    first, second = np.array([0, 0, 2, 1] * 2), np.array([1, 2, 3, 3] * 2)
+    same = np.array([True, False, True, False] * 2)
+    pairs = Pairs(first, second, same, np.repeat([0, 1], 4), 0)
+    numbers = dr_gan_evaluation.fold_numbers(found, pairs, "FP")
+    assert numbers == {
+        **{"accuracy_frontal_profile": 100, "accuracy_frontal_profile_std": 0},
+        **{"eer_frontal_profile": 0, "eer_frontal_profile_std": 0},
+        **{"auc_frontal_profile": 100, "auc_frontal_profile_std": 0},
+    }
+    wrong = dr_gan_evaluation.fold_numbers(found, pairs._replace(same=~same), "FF")
+    assert wrong["auc_frontal_frontal"] == 0 and wrong["eer_frontal_frontal"] == 100
+
+
+def test_templates_are_fused_by_confidence_or_alike():
+    # The second picture of template 0 shows somebody else and is hardly trusted.
+    found = encoded([[1, 0], [0, 3], [1, 0], [0, 1]], confidence=[1, 1e-3, 1, 1])
+    pairs = TemplatePairs(
+        templates=("0", "1", "2"),
+        rows=np.array([[0, 1], [2, 2], [3, 3]]),
+        mask=np.array([[True, True], [True, False], [True, False]]),
+        first=np.array([0, 0]),
+        second=np.array([1, 2]),
+        same=np.array([True, False]),
+    )
+    numbers = dr_gan_evaluation.template_numbers(found, pairs)
+    assert (numbers["auc_templates"], numbers["auc_templates_equal"]) == (100, 0)
+    assert (numbers["eer_templates"], numbers["eer_templates_equal"]) == (0, 100)
+
+
+def test_degraded_pictures_are_about_half_and_confidence_may_know_them():
+    config = default.get_config("smoke")
+    config.evaluate.images = 2
+    identity = np.arange(4).repeat(30)
+    probes = made_faces(identity)
+    clean = probes.image[:, 1:-1, 1:-1]
+    worse = []
+
+    def encode(images):
+        worse[:] = [(images != clean).any((1, 2, 3))]
+        named = np.where(worse[0], (identity + 1) % 4, identity)
+        return encoded(np.eye(4)[named], np.where(worse[0], 1e-3, 1.0))
+
+    gallery = encoded(np.eye(4)), made_faces(np.arange(4))
+    numbers = dr_gan_report.degraded_numbers(config, encode, gallery, (None, probes))
+    assert 0.3 < worse[0].mean() < 0.55  # of two independent quarters 0.44
+    for count in (1, 2):
+        sets = dr_gan_evaluation.draw_sets(probes, count, seed=0)
+        right = 100 * (~worse[0][sets]).any(1).mean()
+        np.testing.assert_allclose(numbers[f"rank1_degraded_images_{count}"], right)
+    # With equal weights one bad picture ties with one good: not identified.
+    both = 100 * (~worse[0][sets]).all(1).mean()
+    np.testing.assert_allclose(numbers["rank1_degraded_images_2_equal"], both)
+
+
+def test_confidence_is_averaged_by_the_size_of_the_yaw():
+    found = encoded(np.ones((5, 2)), confidence=[0.1, 0.3, 0.5, 0.75, 0.9])
+    numbers = dr_gan_report.confidence_numbers(found, made_faces([0] * 5, [-30, 30, 0, 0, np.nan]))
+    assert numbers == pytest.approx({"confidence_yaw_0": 0.625, "confidence_yaw_30": 0.2})
+
+
+def test_drawings_are_asked_for_in_order_and_judged_by_others():
+    config = default.get_config("smoke")  # poses -45, 0, 45
+    found = encoded([[1, 0], [0, 1]])
+    images = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (0, 1)])
+
+    def rotate(features, yaw):
+        value = 10 * (1 + features.argmax(1)) + np.searchsorted(config.pose.classes, yaw)
+        return np.broadcast_to(value[:, None, None, None], (6, 4, 4, 3)).astype(np.uint8)
+
+    def judge(drawn):
+        seen = drawn[:, 0, 0, 0] % 10
+        seen = np.where(drawn[:, 0, 0, 0] == 22, 0, seen)  # takes one of them for another pose
+        return np.eye(3)[seen]
+
+    def recognise(pictures):
+        value = pictures[:, 0, 0, 0].astype(int)
+        person = np.where(value < 10, value, value // 10 - 1)
+        return encoded(np.eye(2)[person] + (value == 11)[:, None] * [[-1, 1]])
+
+    ask = dict(rotate=rotate, recognise=recognise)
+    drawn = dr_gan_evaluation.draw_all_poses(config, found, images, judge=judge, **ask)
+    np.testing.assert_array_equal(drawn.image[:, :, 0, 0, 0], [[10, 11, 12], [20, 21, 22]])
+    np.testing.assert_array_equal(drawn.obeyed, [[True, True, True], [True, True, False]])
+    np.testing.assert_array_equal(drawn.similarity, [[1, 0, 1], [1, 1, 1]])
+    unjudged = dr_gan_evaluation.draw_all_poses(config, found, images, judge=None, **ask)
+    assert not unjudged.obeyed.any()
