@@ -104,7 +104,9 @@ def test_trained_networks_score_boxes_anew(run):
 def test_report_measures_what_there_is(run):
     config, workdir, devices = run
     report = tiny_faces_gan_report.measure(config, workdir, devices)
-    assert {"psnr", "psnr_bicubic", "psnr_coarse", "psnr_warm_start"} <= set(report.numbers)
+    for name in ("psnr", "psnr_faces"):
+        names = {name, f"{name}_bicubic", f"{name}_coarse", f"{name}_warm_start"}
+        assert names <= set(report.numbers)
     assert 0 <= report.numbers["face_accuracy_super_resolved"] <= 100
     assert set(report.meanings) <= set(report.numbers)
     names = [picture.name for picture in report.pictures]
@@ -113,6 +115,23 @@ def test_report_measures_what_there_is(run):
     assert table.rows[0][0] == "faces"
     # In each of two pictures, a face of 34 and one of 9 pixels.
     assert table.rows[0][1:] == (4, 0, 2, 0, 2)
+
+
+def test_psnr_of_faces_leaves_backgrounds_out():
+    crops = {
+        "is_face": np.array([True, True, False]),
+        "paired": np.array([True, False, True]),
+    }
+    found = {"psnr_final": np.array([20.0, 5, 40]), "psnr_coarse": np.array([10.0, 5, 30])}
+    numbers = tiny_faces_gan_evaluation.psnr_numbers(found, crops)
+    assert numbers == {
+        "psnr": 30,
+        "psnr_coarse": 20,
+        "psnr_faces": 20,
+        "psnr_faces_coarse": 10,
+    }
+    crops["paired"][:] = False
+    assert tiny_faces_gan_evaluation.psnr_numbers(found, crops) == {}
 
 
 def test_accuracy_weighs_both_classes_alike_and_knows_sizes():
