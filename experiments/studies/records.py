@@ -211,7 +211,7 @@ def run(
         system: module of experiments.
         study: name of the study.
         job: what to run.
-        metrics: keys of report/results.json.
+        metrics: keys of report/results.json; those without a value are left out.
         workdirs: folder of all runs of the study.
         length: key of the config that takes job.steps.
         others: (method, metric, key of results.json) of other methods that the run measures too.
@@ -241,5 +241,6 @@ def run(
         [
             facts | dict(method=method, metric=metric, value=results[key], command=command)
             for method, metric, key in rows
+            if results[key] is not None
         ],
     )

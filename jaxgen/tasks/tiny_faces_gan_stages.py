@@ -127,8 +127,8 @@ def train_discriminator(config, workdir: Path, devices: Mesh) -> None:
 def train_gan(config, workdir: Path, devices: Mesh) -> None:
     """Stage gan: both networks together, from their warm starts.
 
-    The checkpoint to use is the last one: neither PSNR nor the class loss alone says what a GAN
-    is worth.
+    The checkpoint to use is the one with the lowest class loss on held-out crops, as in the stage
+    discriminator: whether a face is told from background is what the networks are there for.
 
     Raises:
         ConfigError: a warm start is missing.
@@ -145,6 +145,11 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
         lambda key: players.start_from(tiny_faces.init_state(config, key), start),
         shard_above=config.gan.train.shard_parameters_above,
     )
+
+    def check(state):
+        numbers = validate(players.averaged(state), workdir / "gan", int(state.step))
+        return numbers | {"criterion": numbers["class_loss"]}
+
     stages.run(
         workdir / "gan",
         devices,
@@ -153,7 +158,7 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
         state=init(_key(config, "gan")),
         step=partial(tiny_faces.train_step, config),
         batches=_batches(config, workdir, devices, "gan", unpaired=config.crops.unpaired),
-        validate=lambda state: validate(players.averaged(state), workdir / "gan", int(state.step)),
+        validate=check,
     )
 
 

@@ -41,11 +41,12 @@ def test_job_is_run_once_and_recorded_with_its_command(docs, monkeypatch):
         "import json, pathlib, sys\n"
         "workdir = pathlib.Path(sys.argv[-1].removeprefix('--workdir='))\n"
         "(workdir / 'report').mkdir()\n"
-        "results = json.dumps({'nme': 3.5, 'other': 1})\n"
+        "results = json.dumps({'nme': 3.5, 'other': 1, 'ap_height_96_inf': None})\n"
         "(workdir / 'report' / 'results.json').write_text(results)\n"
     )
     assert not records.is_done("fake", "study", JOB)
-    records.run("fake", "study", JOB, ["nme"], docs / "runs")
+    # Nothing to measure, such as no face of that height: no number, and no record.
+    records.run("fake", "study", JOB, ["nme", "ap_height_96_inf"], docs / "runs")
     assert records.is_done("fake", "study", JOB)
     assert not records.is_done("fake", "study", JOB._replace(seed=1))
     (row,) = records.read("fake")

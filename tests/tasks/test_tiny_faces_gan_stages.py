@@ -60,7 +60,7 @@ def run(tmp_path_factory):
 
 
 def test_every_stage_leaves_its_results(run):
-    config, workdir, _ = run
+    (config, workdir, _), seen = run, set()
     for stage in tiny_faces_gan_stages.GAN_STAGES:
         assert tiny_faces_gan_stages.is_done(config, workdir, stage)
     for stage in ("generator", "gan"):
@@ -69,6 +69,13 @@ def test_every_stage_leaves_its_results(run):
     names = set().union(*map(json.loads, lines))
     assert {"train/adversarial", "train/classification", "train/pixel"} <= names
     assert {"validation/psnr", "validation/face_accuracy_super_resolved"} <= names
+    # Both classifiers choose their checkpoint in the same way.
+    for stage in ("discriminator", "gan"):
+        for line in map(json.loads, (workdir / stage / "metrics.jsonl").read_text().splitlines()):
+            if "validation/class_loss" in line:
+                assert line["validation/criterion"] == line["validation/class_loss"]
+                seen.add(stage)
+    assert seen == {"discriminator", "gan"}
 
 
 def test_a_stage_needs_those_before_it(run, tmp_path):
