@@ -1,8 +1,9 @@
 """Measures the GAN on held-out crops: how true its images are, and how well faces are told.
 
-PSNR counts crops whose true high-resolution image is known, all of them and faces alone. Accuracies are the mean of the share
-of faces and of the share of backgrounds that are classified right, so that a class that is rare
-in a size counts as much as the other; sizes are heights of the faces in the picture, in pixels.
+PSNR counts crops whose true high-resolution image is known, all of them and faces alone.
+Accuracies are the mean of the share of faces and of the share of backgrounds that are classified
+right, so that a class that is rare in a size counts as much as the other; sizes are heights of the
+faces in the picture, in pixels.
 """
 
 import itertools

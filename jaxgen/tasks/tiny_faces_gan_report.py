@@ -41,8 +41,9 @@ def measure(config, workdir: Path, devices: Mesh) -> GanReport:
     Returns:
         Numbers: psnr_bicubic; psnr and psnr_coarse of the refined and of the up-sampled image of
         the last stage that has a generator, psnr_warm_start of the stage "generator" where "gan"
-        came after it, and psnr_faces... of faces alone; face_accuracy_<seen>, and face_accuracy_<seen>_height_<from>_<to>, of real,
-        bicubic and super_resolved crops. Empty without held-out crops.
+        came after it, and psnr_faces... of faces alone; face_accuracy_<seen>, and
+        face_accuracy_<seen>_height_<from>_<to>, of real, bicubic and super_resolved crops. Empty
+        without held-out crops.
     """
     if not gan_stages.is_done(config, workdir, "crops"):
         return GanReport({}, {}, [], [])
