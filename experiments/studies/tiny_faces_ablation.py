@@ -17,6 +17,7 @@ crops of training scenes. Shared stages are copied, so each recorded command giv
 itself. Stop it at any time and start it again. Records: docs/results/tiny_faces.jsonl.
 """
 
+from functools import partial
 from pathlib import Path
 
 from absl import app
@@ -104,7 +105,7 @@ def _told(method: str, seen: str) -> list[tuple[str, str, str]]:
 
 def main(_):
     """Runs what has no record yet, those of seed 0 first, "full" before the rows that share."""
-    workdirs = Path(WORKDIRS.value) / STUDY
+    workdirs, attempts = Path(WORKDIRS.value) / STUDY, []
     for seed in SEEDS:
         for dataset in DATASETS:
             whole = job(dataset, "full", seed)
@@ -113,9 +114,9 @@ def main(_):
                 if not is_asked_for(STUDY, item.name):
                     continue
                 start = dict(before=whole, shared=shared)
-                records.run_once(
-                    "tiny_faces", STUDY, item, (), workdirs, **start, **options(method)
-                )
+                arguments = ("tiny_faces", STUDY, item, (), workdirs)
+                attempts.append(partial(records.run_once, *arguments, **start, **options(method)))
+    records.run_until_done(attempts)
     print("nothing is left to run")
 
 

@@ -110,6 +110,47 @@ def test_stages_are_copied_by_the_process_that_runs_the_job(docs, monkeypatch):
     assert (workdirs / second.name / "source").exists()
 
 
+def test_a_job_waits_for_the_process_that_makes_its_stages(docs, monkeypatch, capsys):
+    first, second = JOB, JOB._replace(seed=1)
+    workdirs, order, began = docs / "runs", [], []
+    start = dict(before=first, shared=["source"])
+
+    def run(system, study, job, metrics, workdirs):
+        order.append(job.seed)
+        began.append((workdirs / job.name / "source").exists())
+        finish(job)
+
+    monkeypatch.setattr(records, "run", run)
+    (workdirs / first.name / "source").mkdir(parents=True)
+
+    def attempt(job):
+        return lambda: records.run_once("fake", "study", job, ["nme"], workdirs, **start)
+
+    with (workdirs / f"{first.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not attempt(second)() and not order
+        assert f"waits for {first.name}" in capsys.readouterr().out
+
+        def the_other_process_ends(seconds):
+            finish(first)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(records.time, "sleep", the_other_process_ends)
+        records.run_until_done([attempt(first), attempt(second)])
+    assert order == [1] and began == [True]
+
+
+def test_the_job_that_lends_its_stages_waits_for_nobody(docs, monkeypatch):
+    order = []
+    monkeypatch.setattr(records, "run", lambda *args: (order.append(args[2]), finish(args[2])))
+    start = dict(before=JOB, shared=["source"])
+    assert records.run_once("fake", "study", JOB, ["nme"], docs / "runs", **start)
+    # One whose lender was not asked for trains everything itself.
+    start = dict(before=JOB._replace(seed=7), shared=["source"])
+    assert records.run_once("fake", "study", JOB._replace(seed=1), [], docs / "runs", **start)
+    assert [job.seed for job in order] == [0, 1]
+
+
 def test_the_best_settings_are_those_of_a_whole_tuning(docs):
     rows = [record(0, value) | dict(variant=f"width=1/8,rate={value}") for value in (4.0, 3.0)]
     records.append("laplace", [*rows, record(0, 1.0, "soft_argmax_l2")])
