@@ -22,7 +22,7 @@ class Judgement(NamedTuple):
 
     real: chex.Array  # [B] logit: a real image rather than a super-resolved one
     face: chex.Array  # [B] logit: a face rather than background
-    offsets: chex.Array | None  # [B, 4] (tx, ty, tw, th) from the crop's box to the face's
+    offsets: chex.Array | None  # [B, 4] (tx, ty, tw, th) from the crop to the face's box
 
 
 class FaceDiscriminator(nn.Module):

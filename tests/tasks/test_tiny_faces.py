@@ -67,6 +67,26 @@ def changed(before, after):
     return any(not np.array_equal(a, b) for a, b in pairs)
 
 
+def test_proposals_that_show_the_same_square_have_the_same_target():
+    """A crop depends on the centre and the longer side of its box alone."""
+    rng = np.random.default_rng(0)
+    wide = np.tile(np.array([10, 20, 30, 30], np.float32), (HALF, 1))
+    tall = np.tile(np.array([15, 15, 25, 35], np.float32), (HALF, 1))
+
+    def targets(box):
+        part = {
+            "image": rng.integers(0, 256, (HALF, 16, 16, 3), np.uint8),
+            "low": rng.integers(0, 256, (HALF, 4, 4, 3), np.uint8),
+            "paired": np.ones(HALF, bool),
+            "box": box,
+            "face_box": np.tile(np.array([12, 18, 26, 34], np.float32), (HALF, 1)),
+        }
+        crops = tiny_faces.arrange(tiny(), run_key(0), {"face": part, "background": part})
+        return np.abs(crops.offsets)
+
+    np.testing.assert_allclose(targets(wide), targets(tall), atol=1e-6)
+
+
 # --------------------------------------------------------------------------------- losses
 
 
@@ -135,8 +155,8 @@ def test_arrange_mirrors_images_and_offsets_together(batch):
     np.testing.assert_array_equal(plain.is_face, [True] * HALF + [False] * HALF)
     np.testing.assert_array_equal(crops.high, plain.high[:, :, ::-1])
     np.testing.assert_array_equal(crops.low, plain.low[:, :, ::-1])
-    np.testing.assert_allclose(plain.offsets[:HALF], [[0.1, 0, 0, 0]] * HALF, atol=1e-6)
-    np.testing.assert_allclose(crops.offsets[:HALF], [[-0.1, 0, 0, 0]] * HALF, atol=1e-6)
+    np.testing.assert_allclose(plain.offsets[:HALF], [[0.05, 0, -np.log(2), 0]] * HALF, atol=1e-6)
+    np.testing.assert_allclose(crops.offsets[:HALF], [[-0.05, 0, -np.log(2), 0]] * HALF, atol=1e-6)
     assert float(crops.low.min()) >= -1 and float(crops.low.max()) <= 1
 
 
