@@ -10,7 +10,9 @@
     adversarial         and the adversarial loss
     full                and the gradient of the classifier
 
-"bicubic" is the PSNR of plain enlargement. All rows of a data set and seed share one detector, its
+"bicubic" is the PSNR of plain enlargement, "oracle" the AP of the detector's boxes with perfect
+scores: what no second look can exceed. How two scores become one is chosen for every row on
+held-out training scenes. All rows of a data set and seed share one detector, its
 crops and, where they have the same networks, the warm starts. The classifier of every row learns
 from equally many crops, and every row takes the checkpoint whose classifier does best on held-out
 crops of training scenes. Shared stages are copied, so each recorded command gives the same run by
@@ -94,6 +96,7 @@ def options(method: str) -> dict:
     rows += [(method, name, name) for name in PSNR] + _told(method, "super_resolved")
     if method == "full":
         rows += [("detector", name, f"{name}_detector") for name in AP]
+        rows += [("oracle", name, f"{name}_oracle") for name in AP]
         rows += [("bicubic", name, f"{name}_bicubic") for name in PSNR]
     return dict(length="gan.train.steps", others=rows)
 

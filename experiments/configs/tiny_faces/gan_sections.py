@@ -21,7 +21,7 @@ def gan_sections() -> ml_collections.ConfigDict:
             least_real=0.5,  # a crop is paired from this many real pixels per pixel of `high`
             jitter=0.12,  # of true boxes, in sides: what a detector would have proposed
             copies=2,  # jittered crops of every true face
-            unpaired=0.5,  # largest share of crops too small for a high-resolution partner
+            unpaired=0.75,  # largest share of crops too small for a high-resolution partner
             per_image=40,  # most faces of an image, and most backgrounds
             degradation="bicubic",  # or "realistic": blur, noise and JPEG too
             flip=0.5,  # probability of a mirror image in training
@@ -68,9 +68,10 @@ def gan_sections() -> ml_collections.ConfigDict:
     config.gan.discriminator_optimiser = optimiser(2e-4, schedule="cosine")
     config.gan.fusion = ml_collections.ConfigDict(
         dict(
-            rule="mean_logit",  # or "replace" or "product"
-            weight=0.5,  # of the GAN's logit in "mean_logit"
-            longest_side=32.0,  # pixels: larger boxes keep the detector's score
+            # "chosen" on held-out scenes, or by hand: "mean_logit", "replace" or "product".
+            rule="chosen",
+            weight=0.5,  # of the GAN's logit in "mean_logit"; unless it is chosen
+            longest_side=20.0,  # pixels: larger boxes keep the detector's score; the same
             most=600,  # boxes of an image that are scored anew, best first
             move_boxes=False,  # by the box head
             batch_size=64,
