@@ -225,7 +225,9 @@ def discriminator_loss(
     Returns:
         The loss [], and (terms and accuracies by name, batch statistics of both kinds).
     """
-    on_real, stats_real = judge(config, player, params, crops.high, REAL, keys[0])
+    # Crops that are merely enlarged count for nothing below, and nor do they as real images in
+    # batch normalisation.
+    on_real, stats_real = judge(config, player, params, crops.high, REAL, keys[0], crops.paired)
     on_fake, stats_fake = judge(config, player, params, fake, SUPER_RESOLVED, keys[1])
     everything = jnp.ones_like(crops.paired)
 

@@ -129,9 +129,7 @@ def test_four_groups_of_the_discriminator(monkeypatch):
             "real": Judgement(real_logits[0], face_logits[0], None),
             "super_resolved": Judgement(real_logits[1], face_logits[1], None),
         }
-        monkeypatch.setattr(
-            tiny_faces, "judge", lambda c, p, v, images, kind, key: (said[kind], {})
-        )
+        monkeypatch.setattr(tiny_faces, "judge", lambda c, p, v, images, kind, *_: (said[kind], {}))
         return tiny_faces.discriminator_loss(config, None, None, crops, None, (None, None))[0]
 
     real = jnp.array([[9.0, 9.0], [-9.0, -9.0]])  # real crops, super-resolved crops
@@ -161,6 +159,25 @@ def test_arrange_mirrors_images_and_offsets_together(batch):
 
 
 # --------------------------------------------------------------------------------- steps
+
+
+def test_enlarged_crops_leave_no_trace_in_the_statistics_of_real_images(state, batch):
+    def statistics(change, **changes):
+        parts = {}
+        for name, part in batch.items():
+            other = np.where(part["paired"][:, None, None, None], part["image"], change)
+            parts[name] = part | {"image": other.astype(np.uint8)} | changes
+        return jax.jit(partial(tiny_faces.train_step, tiny()))(state, parts)[
+            0
+        ].discriminator.batch_stats
+
+    black, white = statistics(0), statistics(255)
+    jax.tree.map(np.testing.assert_array_equal, black["real"], white["real"])
+    before = state.discriminator.batch_stats
+    assert changed(before["real"], black["real"])
+    nothing = statistics(0, paired=np.zeros(HALF, bool))
+    jax.tree.map(np.testing.assert_array_equal, nothing["real"], before["real"])
+    assert changed(before["super_resolved"], nothing["super_resolved"])
 
 
 def test_step_moves_both_players_and_logs_each_term(state, stepped):
