@@ -63,7 +63,7 @@ def predict_media(
     total = None if any(is_video(file.path) for file in files) else len(files)
     frames = tqdm(read_frames(files, on_error=skip), total=total, unit="picture")
     if boxes:
-        face_boxes = read_face_boxes(boxes)
+        face_boxes = read_face_boxes(boxes, probabilities=True)
         for name in sorted(face_boxes.names - {file.name for file in files}):
             _log.warning("%s: box for %r, which is not in %s", boxes, name, inputs)
         found = given_faces(frames, face_boxes)
