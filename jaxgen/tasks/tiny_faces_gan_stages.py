@@ -10,6 +10,7 @@ TensorBoard events, and generator and gan strips of pictures. A finished stage i
 held-out crops come from held-out images.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -92,6 +93,7 @@ def train_generator(config, workdir: Path, devices: Mesh) -> None:
         step=partial(tiny_faces_warm_start.generator_step, config),
         batches=_batches(config, workdir, devices, "generator", unpaired=0.0),
         validate=check,
+        began_from=_crops_marker(workdir),
     )
 
 
@@ -121,6 +123,7 @@ def train_discriminator(config, workdir: Path, devices: Mesh) -> None:
         step=partial(tiny_faces_warm_start.discriminator_step, config),
         batches=_batches(config, workdir, devices, "discriminator", unpaired=config.crops.unpaired),
         validate=check,
+        began_from=_crops_marker(workdir),
     )
 
 
@@ -131,13 +134,15 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
     discriminator: whether a face is told from background is what the networks are there for.
 
     Raises:
-        ConfigError: a warm start is missing.
+        ConfigError: a warm start is missing, or the stage began from other ones or other crops.
     """
+    generator, generator_step = restore(config, workdir, devices, "generator")
+    discriminator, discriminator_step = restore(config, workdir, devices, "discriminator")
+    # A compiled function closes over them: global arrays of several processes it could not.
     start = Variables(
-        # A compiled function closes over them: global arrays of several processes it could not.
-        hosts.fetch(restore(config, workdir, devices, "generator")[0].generator.ema),
-        hosts.fetch(restore(config, workdir, devices, "discriminator")[0].discriminator.ema),
+        hosts.fetch(generator.generator.ema), hosts.fetch(discriminator.discriminator.ema)
     )
+    began_from = {"generator": generator_step, "discriminator": discriminator_step}
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
     init = mesh.compile_init(
@@ -159,6 +164,7 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
         step=partial(tiny_faces.train_step, config),
         batches=_batches(config, workdir, devices, "gan", unpaired=config.crops.unpaired),
         validate=check,
+        began_from=_crops_marker(workdir) | began_from,
     )
 
 
@@ -226,6 +232,12 @@ def _batches(config, workdir, devices, stage, *, unpaired):
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def _crops_marker(workdir: Path) -> dict[str, int]:
+    """A number that changes whenever crops are cut in another way: what they were made with."""
+    files = (workdir / "crops" / split / "complete.json" for split in ("train", "validation"))
+    return {"crops": zlib.crc32(b"".join(file.read_bytes() for file in files))}
 
 
 def _key(config, stage):

@@ -1,6 +1,7 @@
 """The GAN's stages from crops to report, on a few random pictures, and their order."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -42,15 +43,16 @@ def tiny():
     return config
 
 
+def proposals(image):
+    return np.array([[70, 10, 90, 30]], np.float32), np.array([0.5], np.float32)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """(config, workdir, devices) after all stages."""
     config, workdir = tiny(), tmp_path_factory.mktemp("gan")
     devices = mesh.data_mesh(jax.devices()[:1])
     everything = {"train": scenes(4, 0), "validation": scenes(2, 1)}
-
-    def proposals(image):
-        return np.array([[70, 10, 90, 30]], np.float32), np.array([0.5], np.float32)
 
     tiny_faces_gan_stages.cut_crops(config, workdir, everything, proposals, {"step": 1})
     tiny_faces_gan_stages.train_generator(config, workdir, devices)
@@ -86,6 +88,23 @@ def test_a_stage_needs_those_before_it(run, tmp_path):
     with pytest.raises(ConfigError, match='stage "crops"'):
         tiny_faces_gan_stages.train_generator(config, tmp_path, devices)
     assert tiny_faces_gan_report.measure(config, tmp_path, devices).numbers == {}
+
+
+def test_stages_that_learned_from_other_crops_are_refused(run, tmp_path):
+    config, workdir, devices = run
+    again = tmp_path / "run"
+    shutil.copytree(workdir, again)
+    tiny_faces_gan_stages.train_generator(config, again, devices)  # nothing has changed
+    config = config.copy_and_resolve_references()
+    config.crops.margin = 1.2
+    everything = {"train": scenes(4, 0), "validation": scenes(2, 1)}
+    tiny_faces_gan_stages.cut_crops(config, again, everything, proposals, {"step": 1})
+    for stage in ("generator", "discriminator", "gan"):
+        train = getattr(tiny_faces_gan_stages, f"train_{stage}")
+        with pytest.raises(ConfigError, match=rf"{stage}' began from .* of 'crops'.*delete"):
+            train(config, again, devices)
+    began = json.loads((workdir / "gan" / "began_from.json").read_text())
+    assert (began["generator"], began["discriminator"]) == (2, 2)
 
 
 def test_batches_that_the_devices_cannot_share_are_refused(run):
