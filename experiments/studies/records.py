@@ -13,7 +13,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,26 +115,62 @@ def run_once(
     before: Job | None = None,
     shared: Sequence[str] = (),
     **options,
-) -> None:
+) -> bool:
     """Runs a job that has no record and that no other process runs; other arguments as of `run`.
 
-    `shared` are stages that are copied from the job `before` if that one has been recorded.
+    `shared` are stages that are copied from the job `before` if that one has been recorded. While
+    another process runs it, the job is left for later: it would train these stages once more.
 
     So a study may be started several times: on CPU, two processes pinned to one core each are
     faster than one on two cores (`taskset -c 0 python -m ... & taskset -c 1 python -m ...`).
+
+    Returns:
+        Whether the job has a record now. Come back to it if not, see `run_until_done`.
     """
+    if is_done(system, study, job):
+        return True
     workdirs.mkdir(parents=True, exist_ok=True)
-    with (workdirs / f"{job.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    if before and before != job and not is_done(system, study, before):
+        with _lock(workdirs, before) as mine:
+            if not mine:
+                print(f"{study}/{job.name} waits for {before.name} of another process", flush=True)
+                return False
+    with _lock(workdirs, job) as mine:
+        if not mine:
             print(f"another process runs {study}/{job.name}", flush=True)
-            return
+            return False
         if not is_done(system, study, job):
             print(f"running {study}/{job.name}", flush=True)
             if before and is_done(system, study, before):
                 take_over(workdirs / before.name, workdirs / job.name, shared)
             run(system, study, job, metrics, workdirs, **options)
+    return is_done(system, study, job)
+
+
+@contextmanager
+def _lock(workdirs: Path, job: Job) -> Iterator[bool]:
+    """Holds the lock of a job; False where another process has it."""
+    with (workdirs / f"{job.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def run_until_done(attempts: Iterable[Callable[[], bool]]) -> None:
+    """Calls each until it returns True, in order, round by round.
+
+    Args:
+        attempts: such as `run_once` with its arguments. After a round in which none is done, 10
+            seconds pass: another process is at work.
+    """
+    left = list(attempts)
+    while left:
+        before, left = len(left), [attempt for attempt in left if not attempt()]
+        if len(left) == before:
+            time.sleep(10)
 
 
 def run_all(
@@ -149,12 +187,11 @@ def run_all(
 
     Waits for jobs that another process runs, so that what follows may read their records.
     """
-    wanted = [job for job in jobs if only(study, job.name)]
-    while missing := [job for job in wanted if not is_done(system, study, job)]:
-        for job in missing:
-            run_once(system, study, job, metrics, workdirs, **options)
-        if not any(is_done(system, study, job) for job in missing):
-            time.sleep(10)
+    run_until_done(
+        partial(run_once, system, study, job, metrics, workdirs, **options)
+        for job in jobs
+        if only(study, job.name)
+    )
 
 
 def best_settings(
@@ -214,7 +251,7 @@ def run(
         system: module of experiments.
         study: name of the study.
         job: what to run.
-        metrics: keys of report/results.json.
+        metrics: keys of report/results.json; those without a value are left out.
         workdirs: folder of all runs of the study.
         length: key of the config that takes job.steps.
         others: (method, metric, key of results.json) of other methods that the run measures too.
@@ -244,5 +281,6 @@ def run(
         [
             facts | dict(method=method, metric=metric, value=results[key], command=command)
             for method, metric, key in rows
+            if results[key] is not None
         ],
     )

@@ -46,12 +46,17 @@ class FaceBoxes:
         return self._entries.get((name, None), []) + self._entries.get((name, frame), [])
 
 
-def read_face_boxes(path: str | Path) -> FaceBoxes:
+def read_face_boxes(path: str | Path, *, probabilities: bool = False) -> FaceBoxes:
     """Reads and checks a file of boxes, CSV or JSON by its ending.
 
+    Args:
+        path: of the file.
+        probabilities: whether scores must lie in [0, 1].
+
     Raises:
-        ValueError: another format, a missing column or value, a value that is no number, or a box
-            without area; the message names the file and the line or entry.
+        ValueError: another format, a missing column or value, a value that is no number, a box
+            without area, or a score that is no probability; the message names the file and the
+            line or entry.
     """
     path = Path(path)
     try:
@@ -66,6 +71,11 @@ def read_face_boxes(path: str | Path) -> FaceBoxes:
     for where, row in rows:
         try:
             key, face = _parse(row)
+            if probabilities and face.score is not None and not 0 <= face.score <= 1:
+                raise ValueError(
+                    f"score is {face.score:g}, which is no probability: map the scores of that "
+                    "detector to [0, 1] (1 / (1 + exp(-score)) for logits), or leave them empty"
+                )
         except ValueError as error:
             raise ValueError(f"{path}, {where}: {error}") from None
         entries.setdefault(key, []).append(face)

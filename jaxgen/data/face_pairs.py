@@ -117,14 +117,42 @@ def shrink(rng: np.random.Generator, image: np.ndarray, degradation: str) -> np.
 # --------------------------------------------------------------------- what to cut out
 
 
-def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of all pairs, in NumPy. [N, 4], [M, 4] -> [N, M] float32."""
+def overlaps(first: np.ndarray, second: np.ndarray, *, of_smaller: bool = False) -> np.ndarray:
+    """Intersection over union of all pairs, in NumPy; or over the smaller area of the two.
+
+    [N, 4], [M, 4] -> [N, M] float32 in [0, 1]; 0 where a box has no area.
+    """
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = np.maximum(high - low, 0).prod(-1)
     areas = [np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(-1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1] - shared
-    return (shared / np.maximum(union, 1e-9)).astype(np.float32)
+    if of_smaller:
+        whole = np.minimum(areas[0][:, None], areas[1])
+    else:
+        whole = areas[0][:, None] + areas[1] - shared
+    return (shared / np.maximum(whole, 1e-9)).astype(np.float32)
+
+
+def are_backgrounds(boxes: np.ndarray, true_boxes: np.ndarray, unusable: np.ndarray) -> np.ndarray:
+    """Which boxes show no face, as far as the labels say.
+
+    They overlap every box by less than 0.3. An ignored box often stands for a whole crowd, and a
+    face too small to be used lies well inside of any box that proposes it, so the overlap with
+    those is also taken as a share of the smaller of both: at most a half.
+
+    Args:
+        boxes: [N, 4].
+        true_boxes: [T, 4].
+        unusable: [T] bool, those that are ignored or too small.
+
+    Returns:
+        [N] bool.
+    """
+    if not len(true_boxes):
+        return np.ones(len(boxes), bool)
+    clear = overlaps(boxes, true_boxes).max(1) < BACKGROUND_OVERLAP
+    covered = overlaps(boxes, true_boxes[unusable], of_smaller=True)
+    return clear & (covered.max(1, initial=0) <= 0.5)
 
 
 def choose(
@@ -143,9 +171,9 @@ def choose(
     """Faces and backgrounds of one picture.
 
     Faces are proposals that overlap a true one by half, and true boxes moved a little. Backgrounds
-    are proposals that overlap every box by less than 0.3, the detector's surest mistakes first;
-    random boxes fill up to the number of faces. What lies between, and what covers an ignored or
-    too small face, is not used.
+    are proposals as of `are_backgrounds`, the detector's surest mistakes first; random boxes fill
+    up to the number of faces. What lies between, and what shares most of its area, or of theirs,
+    with an ignored or too small face, is not used.
 
     Args:
         rng: of this picture.
@@ -175,13 +203,13 @@ def choose(
         rows = rng.choice(len(faces), per_image, replace=False)
         faces, inside = faces[rows], inside[rows]
 
-    wrong = np.flatnonzero(most < BACKGROUND_OVERLAP)
+    wrong = np.flatnonzero(are_backgrounds(proposed, true_boxes, ~usable))
     wrong = wrong[np.argsort(-scores[wrong], kind="stable")][:per_image]
     backgrounds = proposed[wrong]
     missing = max(min(len(faces), per_image), 2) - len(backgrounds)
     if missing > 0:
         sides = heights[usable] if usable.any() else np.array([least_height, min(shape) / 4])
-        drawn = random_backgrounds(rng, shape, true_boxes, sides, missing)
+        drawn = random_backgrounds(rng, shape, true_boxes, ~usable, sides, missing)
         backgrounds = np.concatenate([backgrounds, drawn])
     return Choice(
         np.concatenate([faces, backgrounds]).astype(np.float32),
@@ -191,14 +219,15 @@ def choose(
 
 
 def random_backgrounds(
-    rng: np.random.Generator, shape: tuple[int, int], true_boxes, sides, count: int
+    rng: np.random.Generator, shape: tuple[int, int], true_boxes, unusable, sides, count: int
 ) -> np.ndarray:
-    """Random square boxes inside a picture that overlap no face by 0.3 or more.
+    """Random square boxes inside a picture that show no face, see `are_backgrounds`.
 
     Args:
         rng: source of all draws.
         shape: height and width of the picture.
         true_boxes: [T, 4].
+        unusable: [T] bool.
         sides: sides in pixels; drawn from the range that they span, evenly in the logarithm.
         count: boxes wanted; fewer come where a crowd leaves no room.
 
@@ -210,9 +239,7 @@ def random_backgrounds(
     side = np.exp(rng.uniform(low, high, 8 * count))
     corner = rng.uniform(0, 1, (8 * count, 2)) * (np.array([width, height]) - side[:, None]) - 0.5
     drawn = np.concatenate([corner, corner + side[:, None]], 1).astype(np.float32)
-    if len(true_boxes):
-        drawn = drawn[overlaps(drawn, true_boxes).max(1) < BACKGROUND_OVERLAP]
-    return drawn[:count]
+    return drawn[are_backgrounds(drawn, true_boxes, unusable)][:count]
 
 
 def crops_of(rng: np.random.Generator, image: np.ndarray, choice: Choice, settings) -> dict:

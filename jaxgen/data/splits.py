@@ -13,9 +13,6 @@ import numpy as np
 from jaxgen.data import hashing
 from jaxgen.data.builders import registry
 
-# Held out for validation where a labelled set has no validation split of its own.
-DEFAULT_VALIDATION_FRACTION = 0.1
-
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -43,8 +40,7 @@ class Part:
         """Whether examples of a group belong to this split rather than to its counterpart."""
         if self.held_out == 0 or self.split not in ("train", "validation"):
             return True
-        is_held = hashing.uniform(f"validation/{group}") < self.held_out
-        return is_held == (self.split == "validation")
+        return hashing.is_held_out(group, self.held_out) == (self.split == "validation")
 
     def choose(self, count: int, label_of: Callable[[int], dict]) -> np.ndarray:
         """The examples of this split, as increasing positions in `stored`.
@@ -119,7 +115,7 @@ def open_part(data_config, split: str, *, sets, is_labelled: Callable) -> Part:
     registry.prepare(data_set.builder)
     if fraction is None:
         has_own = "validation" in data_set.builder.info.splits or not is_labelled(data_set)
-        fraction = 0.0 if has_own else DEFAULT_VALIDATION_FRACTION
+        fraction = 0.0 if has_own else hashing.DEFAULT_VALIDATION_FRACTION
     if split == "validation" and fraction == 0:
         stored = ("validation",)
         known = sorted(data_set.builder.info.splits)

@@ -5,6 +5,7 @@ padded to [M, 4]; what is padding, or has no area, is masked and matches nothing
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import chex
@@ -61,8 +62,9 @@ def match(
     (1) An anchor learns the face that it overlaps most, if by `positive_iou`. (2) Tiny faces and
     faces between two sizes get few anchors that way: a face with fewer than `least_anchors` takes
     the best that are left, down to `compensate_iou`. (3) Its single best anchor learns a face in
-    any case. Anchors below `negative_iou` with every face are background, unless they lie mostly
-    inside an ignored box.
+    any case. Anchors below `negative_iou` with every face are background, unless an ignored box
+    hides them: it covers most of the anchor, or overlaps it by `negative_iou`, or is so tiny that
+    one of the smallest anchors holds most of it.
 
     Args:
         anchors: [A, 4].
@@ -113,11 +115,22 @@ def match(
     face = jnp.where(takes, wish.argmax(0), face)
     positive = first | takes
 
-    # Most of an anchor that lies on an ignored box says nothing about background.
-    hidden = jax.vmap(lambda box: box_kernels.share_inside(anchors, box))(faces) > 0.5
+    hidden = jax.vmap(partial(_hides, anchors, negative_iou=negative_iou))(faces)
     hidden = (hidden & (is_ignored & has_area)[:, None]).any(0)
     negative = ~positive & ~hidden & (best < negative_iou)
     return Matches(face.astype(jnp.int32), positive, negative)
+
+
+def _hides(anchors, ignored, *, negative_iou):
+    """Anchors that an ignored box [4] says nothing about. -> [A] bool."""
+    most = box_kernels.share_inside(anchors, ignored) > 0.5
+    fits = box_kernels.iou(ignored, anchors) >= negative_iou
+    # A face far below the smallest anchors overlaps none of them by much, and yet they would be
+    # the ones to propose it.
+    areas = box_kernels.area(anchors)
+    held = jax.vmap(lambda anchor: box_kernels.share_inside(ignored[None], anchor)[0])(anchors)
+    smallest = areas <= 1.01 * areas.min()
+    return most | fits | (smallest & (held > 0.5))
 
 
 def _largest(values, k):

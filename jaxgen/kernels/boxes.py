@@ -73,6 +73,13 @@ def share_inside(boxes: chex.Array, container: chex.Array) -> jax.Array:
     return shared / jnp.maximum(area(boxes), 1e-9)
 
 
+def square(boxes: chex.Array) -> jax.Array:
+    """The squares around the centres of boxes, as large as their longer sides. [..., 4] twice."""
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    half = (boxes[..., 2:] - boxes[..., :2]).max(-1, keepdims=True) / 2
+    return jnp.concatenate([centre - half, centre + half], -1)
+
+
 def encode(boxes: chex.Array, anchors: chex.Array) -> jax.Array:
     """Offsets that lead from anchors to boxes: (tx, ty, tw, th).
 

@@ -13,14 +13,15 @@ and its Python ports.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-# Heights of faces in pixels, and the names of their figures.
+# Heights of faces in pixels, and the names of their figures: (least, below).
 HEIGHT_BINS = {
     "0_10": (0, 10),
     "10_16": (10, 16),
+    "0_16": (0, 16),  # both
     "16_32": (16, 32),
     "32_96": (32, 96),
     "96_inf": (96, np.inf),
@@ -210,6 +211,30 @@ def faces_by_height(
     }
 
 
+def ceiling(
+    predictions: Images,
+    ground_truth: Images,
+    counted: Images | None = None,
+    *,
+    heights: tuple[float, float] = (0, np.inf),
+    protocol: Literal["every", "wider"] = "every",
+) -> float:
+    """What average precision the same boxes would have with perfect scores, in percent.
+
+    That is the share of the faces that some box finds.
+
+    Args:
+        predictions: [N, 5] for each image; scores are not used.
+        ground_truth: [M, 4] for each image.
+        counted: [M] bool for each image; None counts all.
+        heights: (least, below) in pixels.
+        protocol: "every" as `average_precision` judges a box, "wider" as
+            `wider_average_precision` does, with one more pixel.
+    """
+    outcome = _by_height(predictions, ground_truth, counted, heights, plus_one=protocol == "wider")
+    return 100 * int(outcome.right.sum()) / outcome.faces if outcome.faces else float("nan")
+
+
 def roc(predictions: Images, ground_truth: Images, counted: Images | None = None) -> Roc:
     """The discrete ROC of FDDB: share of faces found, by the false positives of the whole set.
 
@@ -284,12 +309,13 @@ def _outcomes(images, *, plus_one=False) -> _Outcome:
     return _Outcome(*map(np.concatenate, (scores, right, heights)), faces)
 
 
-def _by_height(predictions, ground_truth, counted, heights) -> _Outcome:
+def _by_height(predictions, ground_truth, counted, heights, *, plus_one=False) -> _Outcome:
     predictions, ground_truth, counted = _checked(predictions, ground_truth, counted)
     low, high = heights
     inside = [(b[:, 3] - b[:, 1] >= low) & (b[:, 3] - b[:, 1] < high) for b in ground_truth]
     counted = [keep & own for keep, own in zip(counted, inside, strict=True)]
-    outcome = _outcomes(list(zip(predictions, ground_truth, counted, strict=True)))
+    images = list(zip(predictions, ground_truth, counted, strict=True))
+    outcome = _outcomes(images, plus_one=plus_one)
     own = outcome.right | ((outcome.heights >= low) & (outcome.heights < high))
     return _Outcome(outcome.scores[own], outcome.right[own], outcome.heights[own], outcome.faces)
 

@@ -31,8 +31,15 @@ class BatchNorm(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: chex.Array) -> chex.Array:
-        """[..., C] -> [..., C]."""
+    def __call__(self, x: chex.Array, counts: chex.Array | None = None) -> chex.Array:
+        """[..., C] -> [..., C].
+
+        Args:
+            x: [..., C], or [B, ..., C] with counts.
+            counts: [B] bool, whose values the statistics are taken over; the others are
+                normalised by these too. None counts all. Where none counts, the kept statistics
+                stay.
+        """
         shape = x.shape[-1:]
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
@@ -41,57 +48,81 @@ class BatchNorm(nn.Module):
         if self.use_running_average:
             factor = scale * lax.rsqrt(var.value + self.epsilon)
             return ((x - mean.value) * factor + bias).astype(self.dtype)
-        y, batch_mean, batch_var = normalize_batch(x, scale, bias, epsilon=self.epsilon)
+        y, batch_mean, batch_var = normalize_batch(
+            x, scale, bias, counts=counts, epsilon=self.epsilon
+        )
         if not self.is_initializing():
             kept = self.momentum
+            if counts is not None:
+                kept = jnp.where(counts.any(), kept, 1.0)
             mean.value = kept * mean.value + (1 - kept) * batch_mean
             var.value = kept * var.value + (1 - kept) * batch_var
         return y.astype(self.dtype)
 
 
 def normalize_batch(
-    x: chex.Array, scale: chex.Array, bias: chex.Array, *, epsilon: float = 1e-5
+    x: chex.Array,
+    scale: chex.Array,
+    bias: chex.Array,
+    *,
+    counts: chex.Array | None = None,
+    epsilon: float = 1e-5,
 ) -> tuple[chex.Array, chex.Array, chex.Array]:
     """Gives each channel the mean `bias` and the standard deviation `scale`.
 
     Args:
         x: [..., C].
         scale, bias: [C].
+        counts: [B] bool, see `BatchNorm`; None counts all.
         epsilon: added to the variance.
 
     Returns:
         [..., C] float32; mean and variance of the batch, [C] float32, which have no gradient.
     """
     chex.assert_shape((scale, bias), x.shape[-1:])
-    y, mean, var = _normalize(x, scale, bias, epsilon)
+    if counts is not None:
+        chex.assert_shape(counts, x.shape[:1])
+        counts = counts.astype(jnp.float32).reshape(-1, *[1] * (x.ndim - 1))
+    y, mean, var = _normalize(x, scale, bias, counts, epsilon)
     return y, lax.stop_gradient(mean), lax.stop_gradient(var)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _normalize(x, scale, bias, epsilon):
-    return _forward(x, scale, bias, epsilon)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _normalize(x, scale, bias, counts, epsilon):
+    return _forward(x, scale, bias, counts, epsilon)[0]
 
 
-def _forward(x, scale, bias, epsilon):
-    wide, count = x.astype(jnp.float32), x.size // x.shape[-1]
-    mean = _sum(wide) / count
+def _forward(x, scale, bias, counts, epsilon):
+    wide, count = x.astype(jnp.float32), _number(x, counts)
+    counted = wide if counts is None else wide * counts
+    mean = _sum(counted) / count
     # Rounding can take this form of the variance below 0 where a channel is constant.
-    var = jnp.maximum(_sum(wide * wide) / count - mean * mean, 0)
+    var = jnp.maximum(_sum(counted * wide) / count - mean * mean, 0)
     inverse = lax.rsqrt(var + epsilon)
     y = (wide - mean) * (inverse * scale) + bias
-    return (y, mean, var), (x, scale, mean, inverse)
+    return (y, mean, var), (x, scale, counts, mean, inverse)
 
 
 def _backward(epsilon, kept, grads):
-    x, scale, mean, inverse = kept
-    grad, count = grads[0], x.size // x.shape[-1]
+    x, scale, counts, mean, inverse = kept
+    grad, count = grads[0], _number(x, counts)
     normal = (x.astype(jnp.float32) - mean) * inverse
     to_bias, to_scale = _sum(grad), _sum(grad * normal)
-    to_x = (scale * inverse) * (grad - to_bias / count - normal * (to_scale / count))
-    return to_x.astype(x.dtype), to_scale, to_bias
+    through = to_bias / count + normal * (to_scale / count)  # the statistics
+    if counts is not None:
+        through = through * counts
+    to_x = (scale * inverse) * (grad - through)
+    return to_x.astype(x.dtype), to_scale, to_bias, counts if counts is None else 0 * counts
 
 
 _normalize.defvjp(_forward, _backward)
+
+
+def _number(x, counts):
+    """Values of a channel that count, at least 1."""
+    if counts is None:
+        return x.size // x.shape[-1]
+    return jnp.maximum(counts.sum(), 1) * (x.size // x.shape[-1] // len(x))
 
 
 def _sum(x):

@@ -22,7 +22,7 @@ class Judgement(NamedTuple):
 
     real: chex.Array  # [B] logit: a real image rather than a super-resolved one
     face: chex.Array  # [B] logit: a face rather than background
-    offsets: chex.Array | None  # [B, 4] (tx, ty, tw, th) from the crop's box to the face's
+    offsets: chex.Array | None  # [B, 4] (tx, ty, tw, th) from the crop to the face's box
 
 
 class FaceDiscriminator(nn.Module):
@@ -53,18 +53,21 @@ class FaceDiscriminator(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, images: chex.Array, *, train: bool) -> Judgement:
+    def __call__(
+        self, images: chex.Array, *, train: bool, counts: chex.Array | None = None
+    ) -> Judgement:
         """Judges images.
 
         Args:
             images: [B, H, W, 3] float, sides divisible by 16 (compact: by 2 ** stages).
             train: True for dropout, and to normalise with the statistics of the batch.
+            counts: [B] bool, the images that these statistics are of; None for all.
 
         Returns:
             Logits, float32.
         """
         chex.assert_shape(images, (None, None, None, 3))
-        x = self._features(images, train=train)
+        x = self._features(images, train=train, counts=counts)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -75,12 +78,12 @@ class FaceDiscriminator(nn.Module):
         offsets = head("box", 4) if self.box_head else None
         return Judgement(head("real", 1)[:, 0], head("face", 1)[:, 0], offsets)
 
-    def _features(self, images, *, train):
+    def _features(self, images, *, train, counts):
         if self.trunk == "vgg19":
             return Vgg19Trunk(dtype=self.dtype, name="trunk")(imagenet_range(images))
         if self.trunk == "compact":
             trunk = CompactTrunk(self.features, self.stages, self.norm, self.dtype, name="trunk")
-            return trunk(images, train=train)
+            return trunk(images, train=train, counts=counts)
         raise ValueError(f'trunk must be "vgg19" or "compact", not {self.trunk!r}')
 
 
@@ -100,11 +103,13 @@ class CompactTrunk(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: chex.Array, *, train: bool) -> chex.Array:
+    def __call__(
+        self, x: chex.Array, *, train: bool, counts: chex.Array | None = None
+    ) -> chex.Array:
         """[B, H, W, C] -> [B, H / 2^stages, W / 2^stages, features 2^(stages - 1)]."""
         for stage in range(self.stages):
             for _ in range(2):
                 conv = ConvBlock(self.features * 2**stage, 3, norm=self.norm, dtype=self.dtype)
-                x = conv(x, train=train)
+                x = conv(x, train=train, counts=counts)
             x = max_pool(x)
         return x

@@ -184,15 +184,20 @@ class ConvBlock(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, *inputs: chex.Array, train: bool) -> chex.Array:
-        """Inputs [B, ..., C1], [B, ..., C2], ... of `convolve` -> [B, ..., features]."""
+    def __call__(
+        self, *inputs: chex.Array, train: bool, counts: chex.Array | None = None
+    ) -> chex.Array:
+        """Inputs [B, ..., C1], [B, ..., C2], ... of `convolve` -> [B, ..., features].
+
+        `counts` [B] bool says whose statistics the normalisation takes, None those of all.
+        """
         channels = sum(x.shape[-1] for x in inputs)
         kernel = self.param("kernel", he_uniform, (self.size, self.size, channels, self.features))
         x = self.convolve(*(each.astype(self.dtype) for each in inputs), kernel.astype(self.dtype))
         if self.norm == "none":
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             x = add_bias(x, bias.astype(self.dtype))
-        x = normalize(self.norm, x, train=train, dtype=self.dtype)
+        x = normalize(self.norm, x, train=train, dtype=self.dtype, counts=counts)
         if self.rectify:
             x = leaky_relu(x)
         if train and self.dropout:
@@ -219,10 +224,12 @@ def drop_channels(key: chex.PRNGKey, x: chex.Array, *, rate: float) -> chex.Arra
     return x * (kept / (1 - rate)).astype(x.dtype)
 
 
-def normalize(norm: Norm, x: chex.Array, *, train: bool, dtype=jnp.float32) -> chex.Array:
-    """Applies the normalisation of that name inside the calling module."""
+def normalize(
+    norm: Norm, x: chex.Array, *, train: bool, dtype=jnp.float32, counts: chex.Array | None = None
+) -> chex.Array:
+    """Applies the normalisation of that name inside the calling module; counts as of BatchNorm."""
     if norm == "none":
         return x
     if norm == "batch":
-        return BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)(x)
+        return BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)(x, counts)
     raise ValueError(f'norm must be "none" or "batch", not {norm!r}')

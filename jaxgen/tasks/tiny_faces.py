@@ -57,7 +57,8 @@ class Rescored(NamedTuple):
     face_probability: jax.Array  # [N] float32 in [0, 1]
     real_probability: jax.Array  # [N] float32 in [0, 1]
     super_resolved: jax.Array  # [N, 4 l, 4 l, 3] uint8
-    offsets: jax.Array | None  # [N, 4] from the crop's box to the face's, for `boxes.decode`
+    # [N, 4] from the square around the crop's box to the face's box, for `boxes.decode`.
+    offsets: jax.Array | None
 
 
 class Crops(NamedTuple):
@@ -81,7 +82,8 @@ def arrange(config, key: jax.Array, batch: Any) -> Crops:
         for name in ("low", "image", "paired", "box", "face_box")
     )
     is_face = jnp.arange(len(low)) < len(batch["face"]["low"])
-    offsets = boxes.encode(face_box, box)
+    # A crop shows the square around its box and nothing of the box's own shape.
+    offsets = boxes.encode(face_box, boxes.square(box))
     mirrored = jax.random.bernoulli(key, config.crops.flip, (len(low),))
 
     def mirror(images):
@@ -223,7 +225,9 @@ def discriminator_loss(
     Returns:
         The loss [], and (terms and accuracies by name, batch statistics of both kinds).
     """
-    on_real, stats_real = judge(config, player, params, crops.high, REAL, keys[0])
+    # Crops that are merely enlarged count for nothing below, and nor do they as real images in
+    # batch normalisation.
+    on_real, stats_real = judge(config, player, params, crops.high, REAL, keys[0], crops.paired)
     on_fake, stats_fake = judge(config, player, params, fake, SUPER_RESOLVED, keys[1])
     everything = jnp.ones_like(crops.paired)
 

@@ -78,6 +78,20 @@ def detection_numbers(
     }
 
 
+def ceiling_numbers(predictions: Sequence[np.ndarray], truth: GroundTruth) -> dict[str, float]:
+    """ap_oracle and ap_height_*_oracle: what perfect scores of the same boxes would give, percent.
+
+    Args:
+        predictions: [N, 5] for each scene.
+        truth: of the same scenes.
+    """
+    faces = truth.boxes, truth.counted
+    return {"ap_oracle": detection.ceiling(predictions, *faces, protocol="wider")} | {
+        f"ap_height_{name}_oracle": detection.ceiling(predictions, *faces, heights=heights)
+        for name, heights in detection.HEIGHT_BINS.items()
+    }
+
+
 def read_levels(config, names: Sequence[str]) -> dict[str, GroundTruth]:
     """The official levels of WIDER FACE for scenes of these names; {} where none are given.
 

@@ -41,15 +41,16 @@ def measure(config, workdir: Path, devices: Mesh) -> GanReport:
     Returns:
         Numbers: psnr_bicubic; psnr and psnr_coarse of the refined and of the up-sampled image of
         the last stage that has a generator, psnr_warm_start of the stage "generator" where "gan"
-        came after it; face_accuracy_<seen>, and face_accuracy_<seen>_height_<from>_<to>, of real,
-        bicubic and super_resolved crops. Empty without held-out crops.
+        came after it, and psnr_faces... of faces alone; face_accuracy_<seen>, and
+        face_accuracy_<seen>_height_<from>_<to>, of real, bicubic and super_resolved crops. Empty
+        without held-out crops.
     """
     if not gan_stages.is_done(config, workdir, "crops"):
         return GanReport({}, {}, [], [])
     crops = face_pair_files.open_split(workdir / "crops" / "validation")
     evaluate = evaluation.compile_evaluate(config)
     found = evaluate(Variables(None, None), crops)
-    numbers = _renamed(evaluation.psnr_numbers(found, crops), {"psnr": "psnr_bicubic"})
+    numbers = _renamed(evaluation.psnr_numbers(found, crops), "bicubic")
     logits, last = {}, Variables(None, None)
     for stage in ("generator", "discriminator", "gan"):
         if not gan_stages.is_done(config, workdir, stage):
@@ -57,8 +58,7 @@ def measure(config, workdir: Path, devices: Mesh) -> GanReport:
         last = players.averaged(gan_stages.restore(config, workdir, devices, stage)[0])
         found = evaluate(last, crops)
         if last.generator is not None:
-            if "psnr" in numbers:
-                numbers["psnr_warm_start"] = numbers["psnr"]
+            numbers |= _renamed(numbers, "warm_start")
             numbers |= evaluation.psnr_numbers(found, crops)
         if last.discriminator is not None:
             logits["real"] = found["face_real"]
@@ -83,6 +83,10 @@ _MEANINGS = {
     "psnr_warm_start": "generator before the game, dB",
     "psnr_coarse": "up-sampled image, dB",
     "psnr": "final image of the generator, dB",
+    "psnr_faces_bicubic": "bicubic enlargement of held-out faces, dB",
+    "psnr_faces_warm_start": "generator before the game, faces alone, dB",
+    "psnr_faces_coarse": "up-sampled image of faces, dB",
+    "psnr_faces": "final image of faces, dB",
     **{
         f"face_accuracy_{seen}": f"faces and backgrounds told apart on {name} crops, percent"
         for seen, name in SEEN.items()
@@ -90,8 +94,10 @@ _MEANINGS = {
 }
 
 
-def _renamed(numbers, names):
-    return {names[name]: value for name, value in numbers.items() if name in names}
+def _renamed(numbers, what):
+    """PSNR of final images under another name: {"psnr": 3.0} -> {"psnr_bicubic": 3.0}."""
+    names = [name for name in ("psnr", "psnr_faces") if name in numbers]
+    return {f"{name}_{what}": numbers[name] for name in names}
 
 
 def _accuracies(logits, crops) -> dict[str, dict[str, float]]:

@@ -68,7 +68,7 @@ GAN_SCHEMA: Schema = {
     **optimiser_schema("gan.optimiser"),
     **optimiser_schema("gan.discriminator_optimiser"),
     # How scores of detector and GAN become one.
-    "gan.fusion.rule": one_of("replace", "product", "mean_logit"),
+    "gan.fusion.rule": one_of("chosen", "replace", "product", "mean_logit"),
     "gan.fusion.weight": number(0, 1),
     "gan.fusion.longest_side": number(0),
     "gan.fusion.most": integer(1),

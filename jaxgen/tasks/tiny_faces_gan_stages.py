@@ -10,6 +10,7 @@ TensorBoard events, and generator and gan strips of pictures. A finished stage i
 held-out crops come from held-out images.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -92,6 +93,7 @@ def train_generator(config, workdir: Path, devices: Mesh) -> None:
         step=partial(tiny_faces_warm_start.generator_step, config),
         batches=_batches(config, workdir, devices, "generator", unpaired=0.0),
         validate=check,
+        began_from=_crops_marker(workdir),
     )
 
 
@@ -121,23 +123,26 @@ def train_discriminator(config, workdir: Path, devices: Mesh) -> None:
         step=partial(tiny_faces_warm_start.discriminator_step, config),
         batches=_batches(config, workdir, devices, "discriminator", unpaired=config.crops.unpaired),
         validate=check,
+        began_from=_crops_marker(workdir),
     )
 
 
 def train_gan(config, workdir: Path, devices: Mesh) -> None:
     """Stage gan: both networks together, from their warm starts.
 
-    The checkpoint to use is the last one: neither PSNR nor the class loss alone says what a GAN
-    is worth.
+    The checkpoint to use is the one with the lowest class loss on held-out crops, as in the stage
+    discriminator: whether a face is told from background is what the networks are there for.
 
     Raises:
-        ConfigError: a warm start is missing.
+        ConfigError: a warm start is missing, or the stage began from other ones or other crops.
     """
+    generator, generator_step = restore(config, workdir, devices, "generator")
+    discriminator, discriminator_step = restore(config, workdir, devices, "discriminator")
+    # A compiled function closes over them: global arrays of several processes it could not.
     start = Variables(
-        # A compiled function closes over them: global arrays of several processes it could not.
-        hosts.fetch(restore(config, workdir, devices, "generator")[0].generator.ema),
-        hosts.fetch(restore(config, workdir, devices, "discriminator")[0].discriminator.ema),
+        hosts.fetch(generator.generator.ema), hosts.fetch(discriminator.discriminator.ema)
     )
+    began_from = {"generator": generator_step, "discriminator": discriminator_step}
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
     init = mesh.compile_init(
@@ -145,6 +150,11 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
         lambda key: players.start_from(tiny_faces.init_state(config, key), start),
         shard_above=config.gan.train.shard_parameters_above,
     )
+
+    def check(state):
+        numbers = validate(players.averaged(state), workdir / "gan", int(state.step))
+        return numbers | {"criterion": numbers["class_loss"]}
+
     stages.run(
         workdir / "gan",
         devices,
@@ -153,7 +163,8 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
         state=init(_key(config, "gan")),
         step=partial(tiny_faces.train_step, config),
         batches=_batches(config, workdir, devices, "gan", unpaired=config.crops.unpaired),
-        validate=lambda state: validate(players.averaged(state), workdir / "gan", int(state.step)),
+        validate=check,
+        began_from=_crops_marker(workdir) | began_from,
     )
 
 
@@ -221,6 +232,12 @@ def _batches(config, workdir, devices, stage, *, unpaired):
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def _crops_marker(workdir: Path) -> dict[str, int]:
+    """A number that changes whenever crops are cut in another way: what they were made with."""
+    files = (workdir / "crops" / split / "complete.json" for split in ("train", "validation"))
+    return {"crops": zlib.crc32(b"".join(file.read_bytes() for file in files))}
 
 
 def _key(config, stage):

@@ -167,7 +167,13 @@ def generate(config, player: Player, params: Any, low: jax.Array) -> tuple[Super
 
 
 def judge(
-    config, player: Player, params: Any, images: jax.Array, kind: str, key: jax.Array
+    config,
+    player: Player,
+    params: Any,
+    images: jax.Array,
+    kind: str,
+    key: jax.Array,
+    counts: jax.Array | None = None,
 ) -> tuple[Judgement, Any]:
     """The discriminator in training: (what it says, its new batch statistics of that kind).
 
@@ -178,10 +184,16 @@ def judge(
         images: [B, h, h, 3] float32, all real or all super-resolved.
         kind: REAL or SUPER_RESOLVED: whose statistics to move.
         key: for dropout.
+        counts: [B] bool, the images that the statistics are of; None for all.
     """
     variables = {"params": params, "batch_stats": player.batch_stats[kind]}
     said, mutated = discriminator_net(config).apply(
-        variables, images, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+        variables,
+        images,
+        train=True,
+        counts=counts,
+        rngs={"dropout": key},
+        mutable=["batch_stats"],
     )
     return said, mutated.get("batch_stats", {})
 

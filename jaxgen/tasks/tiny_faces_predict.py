@@ -15,12 +15,14 @@ from jaxgen.tasks import (
     detection_inference,
     tiny_faces,
     tiny_faces_detector,
+    tiny_faces_fusion,
     tiny_faces_gan_stages,
     tiny_faces_methods,
     tiny_faces_stages,
 )
 from jaxgen.tasks.detection_inference import Found
 from jaxgen.tasks.detection_output import DetectionWriter, FacePrediction
+from jaxgen.tasks.tiny_faces_rescoring import Fusion
 from jaxgen.training.config import config_hash
 
 LEAST_DRAWN = 0.3  # faces with lower scores are written, not drawn
@@ -61,7 +63,7 @@ def predict_media(
     total = None if any(is_video(file.path) for file in files) else len(files)
     frames = tqdm(read_frames(files, on_error=skip), total=total, unit="picture")
     if boxes:
-        face_boxes = read_face_boxes(boxes)
+        face_boxes = read_face_boxes(boxes, probabilities=True)
         for name in sorted(face_boxes.names - {file.name for file in files}):
             _log.warning("%s: box for %r, which is not in %s", boxes, name, inputs)
         found = given_faces(frames, face_boxes)
@@ -119,7 +121,9 @@ def export(config, workdir: Path, devices: Mesh) -> list[Path]:
     paths = [_export_detector(config, workdir, devices, folder)]
     second = tiny_faces_gan_stages.rescoring_variables(config, workdir, devices)
     if second is not None:
-        paths.append(_export_second_look(config, folder, *second))
+        _, stage, step = second
+        fusion = tiny_faces_fusion.settings_of(config, workdir / stage, step)
+        paths.append(_export_second_look(config, folder, *second, fusion))
     return paths
 
 
@@ -152,7 +156,7 @@ def _export_detector(config, workdir, devices, folder) -> Path:
     return path
 
 
-def _export_second_look(config, folder, variables, stage, step) -> Path:
+def _export_second_look(config, folder, variables, stage, step, fusion) -> Path:
     from jaxgen.training.export import write_artifact
 
     variables = jax.tree.map(np.asarray, variables)
@@ -172,7 +176,7 @@ def _export_second_look(config, folder, variables, stage, step) -> Path:
             "crop": "square around the box centre, margin x longer side, resized bicubically",
             "margin": config.crops.margin,
             "output": "face probability float32 [b], enlarged crop uint8 [b, 4 h, 4 w, 3]",
-            "longest_side": config.gan.fusion.longest_side,
+            "fusion": {name: getattr(fusion, name) for name in Fusion._fields},
             "stage": stage,
             "step": step,
             "config_hash": config_hash(config),
@@ -187,11 +191,11 @@ def _predictions(frame: Frame, found: Found, look_again) -> list[FacePrediction]
         rows = zip(found.boxes, *(map(_known, (found.scores, found.scores))), strict=True)
         return [FacePrediction(*row) for row in rows]
     opinion = look_again(frame.image, found, keep_images=True)
-    scores = (opinion.scores, found.scores, opinion.face_probability)
+    scores = (opinion.scores, found.scores[opinion.rows], opinion.face_probability)
     rows = zip(opinion.boxes, *map(_known, scores), strict=True)
     faces = [
         FacePrediction(*row, low=opinion.low.get(n), enlarged=opinion.super_resolved.get(n))
-        for n, row in enumerate(rows)
+        for n, row in zip(opinion.rows.tolist(), rows, strict=True)
     ]
     return sorted(faces, key=lambda face: -1.0 if face.score is None else face.score, reverse=True)
 

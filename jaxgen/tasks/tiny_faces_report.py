@@ -10,6 +10,7 @@ from jaxgen.tasks import (
     detection_figures,
     tiny_faces_data,
     tiny_faces_evaluation,
+    tiny_faces_fusion,
     tiny_faces_gan_report,
     tiny_faces_methods,
     tiny_faces_stages,
@@ -28,7 +29,8 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
 
     Returns:
         Flat figures in percent: ap, ap_all_images and ap_height_* of the last method, and
-        NAME_METHOD of every one where there are several; and those of tiny_faces_gan_report.
+        NAME_METHOD of every one where there are several, NAME_oracle of the detector's boxes
+        with perfect scores; and those of tiny_faces_gan_report.
 
     Raises:
         ConfigError: the test set is empty.
@@ -49,6 +51,8 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
         last = measured
     if len(methods) == 1:
         numbers = {}
+    ceilings = tiny_faces_evaluation.ceiling_numbers(methods["detector"], truth)
+    numbers |= ceilings
     gan = tiny_faces_gan_report.measure(config, workdir, devices)
     records = read_metrics(workdir / "detector" / "metrics.jsonl")
     numbers = last | numbers | gan.numbers | counted(records)
@@ -65,7 +69,11 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
         images_per_second=float(np.median(rates)) if rates else None,
         config=config,
         pictures=[*_pictures(scenes, truth, methods, records), *gan.pictures],
-        tables=[_table(truth, methods), *gan.tables],
+        tables=[
+            _table(truth, methods, ceilings),
+            *_fusion_tables(config, workdir, list(methods)[1:]),
+            *gan.tables,
+        ],
         headline=["ap", *(key for key in last if key.startswith("ap_height_"))][:4],
         meanings=_meanings(last) | gan.meanings,
     )
@@ -97,16 +105,37 @@ def _meanings(numbers) -> dict[str, str]:
     return {name: meanings[name] for name in numbers if name in meanings}
 
 
-def _table(truth, methods) -> Table:
-    """AP by height, a row a method."""
+def _table(truth, methods, ceilings) -> Table:
+    """AP by height, a row a method, and the most that scores alone could reach."""
     counts = detection.faces_by_height(truth.boxes, truth.counted)
     columns = [f"{name.replace('_', '-').replace('-inf', ' and more')} px" for name in counts]
     rows = [("faces", "", *counts.values())]
     for method, predictions in methods.items():
         numbers = tiny_faces_evaluation.detection_numbers(predictions, truth, {})
         values = [numbers["ap"], *(numbers[f"ap_height_{name}"] for name in counts)]
-        rows.append((method, *(round(value, 1) for value in values)))
+        rows.append((method, *map(_rounded, values)))
+    rows.append(("detector's boxes, perfect scores", *map(_rounded, ceilings.values())))
     return Table("Average precision by height of the face", ("method", "all", *columns), rows)
+
+
+def _fusion_tables(config, workdir, methods) -> list[Table]:
+    """What was chosen on held-out scenes, a row a method; none where nothing was to be chosen."""
+    if config.gan.fusion.rule != "chosen" or not methods:
+        return []
+    rows = []
+    for method in methods:
+        content = tiny_faces_fusion.read(workdir / tiny_faces_methods.STAGES[method])
+        figures = map(_rounded, content["figures"].values())
+        rows.append((method, *content["fusion"].values(), *figures))
+    columns = ("rule", "weight", "up to, px", "below 16 px", "over 32 px")
+    before = ("below 16 px, detector", "over 32 px, detector")
+    note = "Chosen on held-out training scenes; AP there, percent."
+    title = "How detector and second look become one"
+    return [Table(title, ("method", *columns, *before), rows, note)]
+
+
+def _rounded(value):
+    return None if value is None or np.isnan(value) else round(value, 1)
 
 
 def _pictures(scenes, truth, methods, records) -> list[Picture]:

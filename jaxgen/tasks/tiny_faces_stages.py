@@ -25,7 +25,9 @@ from jaxgen.tasks import (
     tiny_faces_data,
     tiny_faces_detector,
     tiny_faces_evaluation,
+    tiny_faces_fusion,
     tiny_faces_gan_stages,
+    tiny_faces_methods,
 )
 from jaxgen.tasks.tiny_faces_gan_stages import BEST
 from jaxgen.tasks.tiny_faces_schema import NEEDS, STAGES, stages_of
@@ -39,7 +41,7 @@ Detect = Callable[[np.ndarray], tiny_faces_detector.Detections]
 
 
 def run_stages(config, workdir: Path, devices: Mesh) -> None:
-    """Runs every stage that config.stages names, in order.
+    """Runs every stage that config.stages names, in order; then chooses how to join two scores.
 
     Raises:
         ConfigError: a stage needs another one that has not been run.
@@ -55,6 +57,8 @@ def run_stages(config, workdir: Path, devices: Mesh) -> None:
     for stage in stages_of(config):
         _log.info("stage %s", stage)
         train[stage](config, workdir, devices)
+    if config.gan.fusion.rule == "chosen":
+        _choose_fusions(config, workdir, devices)
 
 
 def check_order(config, workdir: Path) -> None:
@@ -162,3 +166,29 @@ def _cut_crops(config, workdir, devices):
     scenes = {name: tiny_faces_data.open_split(config, name) for name in ("train", "validation")}
     made_with = {"detector_step": step, "inference": config.detector.inference.to_dict()}
     tiny_faces_gan_stages.cut_crops(config, workdir, scenes, proposals, made_with)
+
+
+def _choose_fusions(config, workdir, devices):
+    """Chooses anew for the second looks whose networks, or whose proposals, have changed."""
+    methods = tiny_faces_methods.trained(config, workdir, devices)
+    if not methods:
+        return
+    detect, step = trained_detector(config, workdir, devices)
+    held_out = tiny_faces_data.open_split(config, "validation")
+    facts = {
+        "detector_step": step,
+        "inference": config.detector.inference.to_dict(),
+        "crops": {name: config.crops[name] for name in ("high", "margin")},
+        "looks": {name: config.gan.fusion[name] for name in ("most", "move_boxes")},
+        "scenes": len(held_out),
+    }
+
+    def is_chosen(method):
+        content = tiny_faces_fusion.read(workdir / method.stage)
+        return content is not None and content["made_with"] == {**facts, "step": method.step}
+
+    missing = {name: m for name, m in methods.items() if not hosts.agree(is_chosen(m))}
+    if missing:
+        found = tiny_faces_evaluation.detect_scenes(config, detect, held_out)
+        truth = tiny_faces_evaluation.ground_truth(held_out)
+        tiny_faces_methods.choose_fusions(config, workdir, missing, held_out, truth, found, facts)

@@ -173,7 +173,7 @@ def optimiser_schema(prefix: str) -> Schema:
     return {
         f"{prefix}.name": one_of("adam", "adamw", "sgd"),
         f"{prefix}.learning_rate": number(0, 10, above=True),
-        f"{prefix}.schedule": one_of("constant", "cosine", "step", "linear"),
+        f"{prefix}.schedule": one_of("constant", "cosine", "step", "half", "linear"),
         f"{prefix}.warmup_steps": integer(),
         f"{prefix}.weight_decay": number(0, 1),
         f"{prefix}.b1": number(0, 0.9999),

@@ -8,8 +8,8 @@ def learning_rate(section, steps: int) -> optax.Schedule:
 
     Args:
         section: has learning_rate, schedule ("constant"; "cosine" down to zero at `steps`;
-            "step", a tenth after two thirds of `steps`; "linear", down to zero over the second
-            half) and warmup_steps (linear).
+            "step", a tenth after two thirds of `steps`; "half", a tenth after half of them;
+            "linear", down to zero over the second half) and warmup_steps (linear).
         steps: length of the run.
     """
     peak, warmup = section.learning_rate, min(section.warmup_steps, steps - 1)
@@ -20,6 +20,7 @@ def learning_rate(section, steps: int) -> optax.Schedule:
             peak, 0.0, steps - steps // 2, transition_begin=steps // 2 - warmup
         ),
         "step": lambda: optax.piecewise_constant_schedule(peak, {steps * 2 // 3 - warmup: 0.1}),
+        "half": lambda: optax.piecewise_constant_schedule(peak, {steps // 2 - warmup: 0.1}),
     }[section.schedule]()
     if not warmup:
         return rest

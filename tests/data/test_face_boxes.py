@@ -93,3 +93,13 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "raw.csv").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(ValueError, match=r"raw.csv: not a text file in UTF-8"):
         read_face_boxes(tmp_path / "raw.csv")
+
+
+@pytest.mark.parametrize("score", ["1.5", "-3"])
+def test_scores_that_are_no_probabilities_are_named(tmp_path, score):
+    path = write(tmp_path, HEADER + f"a.jpg,1,2,9,9,0.5,\nb.jpg,1,2,9,9,{score},\n")
+    assert read_face_boxes(path).of("b.jpg")[0].score == float(score)
+    with pytest.raises(ValueError, match=rf"boxes\.csv, line 3: score is {score}, .*logits"):
+        read_face_boxes(path, probabilities=True)
+    path = write(tmp_path, HEADER + "a.jpg,1,2,9,9,0,\nb.jpg,1,2,9,9,1,\nb.jpg,1,2,9,9,,\n")
+    assert len(read_face_boxes(path, probabilities=True).of("b.jpg")) == 2

@@ -107,6 +107,38 @@ def test_choice_follows_the_overlap():
     assert face_pairs.overlaps(faces, true[:1]).min() > face_pairs.FACE_OVERLAP
 
 
+def test_what_lies_in_an_ignored_crowd_or_on_a_too_small_face_is_no_background():
+    # A crowd marked invalid, and a face of 4 pixels.
+    true = np.array([[0, 0, 120, 120], [150, 150, 154, 154]], float)
+    ignored = np.array([True, False])
+    proposed = np.array(
+        [
+            [40, 40, 60, 60],  # in the crowd: a face that nobody marked
+            [148, 148, 156, 156],  # the tiny face, by a box four times as large
+            [105, 105, 145, 145],  # mostly beside the crowd
+            [170, 20, 190, 40],  # a mistake
+        ]
+    )
+    assert face_pairs.overlaps(proposed, true).max() < face_pairs.BACKGROUND_OVERLAP
+    for seed in range(5):
+        found = face_pairs.choose(
+            np.random.default_rng(seed), (200, 200), true, ignored, proposed,
+            np.array([0.9, 0.9, 0.5, 0.3]), **(CHOICE | dict(per_image=6)),
+        )  # fmt: skip
+        assert not found.is_face.any()
+        np.testing.assert_allclose(found.box, proposed[2:])
+
+
+def test_random_backgrounds_stay_out_of_ignored_crowds():
+    true = np.array([[0, 0, 150, 199]], float)
+    found = face_pairs.random_backgrounds(
+        np.random.default_rng(0), (200, 200), true, np.array([True]), [10, 20], 20
+    )
+    assert len(found) and (found[:, 2] - found[:, 0] < 21).all()
+    inside = np.clip(150 - found[:, 0], 0, None) / (found[:, 2] - found[:, 0])
+    assert inside.max() <= 0.5
+
+
 def test_image_without_faces_gives_backgrounds_alone():
     nothing = np.zeros((0, 4))
     rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from jaxgen.data import splits
 from jaxgen.data.builders import (
     synthetic_crowds,
     synthetic_examples,
@@ -107,6 +108,38 @@ def test_crowds_have_boxes_inside_the_picture_within_the_sizes(prepare):
         assert (centres > 0).all() and (centres < 128).all()
         assert (scene["seen"] >= crowd.MIN_SEEN).all()
     assert count >= 4
+
+
+def test_held_out_crowds_show_people_of_their_own(tmp_path):
+    config = synthetic_crowds.SyntheticCrowdsConfig(
+        name="many", size=64, scenes=dict(train=40, test=1), people=dict(train=20, test=2),
+        heights=(6, 30), sprite_size=32,
+    )  # fmt: skip
+    builder = synthetic_crowds.SyntheticCrowds(
+        config=config, data_dir=tmp_path, file_format="array_record"
+    )
+    builder.download_and_prepare()
+    part = splits.Part(None, ("train",), "validation", 0.1, 1.0, 0)
+    people = {True: set(), False: set()}
+    for scene in builder.as_data_source("train"):
+        assert len(scene["person"]) == len(scene["boxes"])
+        people[part.takes(scene["group"].decode())] |= set(scene["person"].tolist())
+    assert people[True] == {18, 19} and people[False] == set(range(18))
+
+
+@pytest.mark.parametrize("name", ["default", "large", "tiny"])
+def test_both_parts_of_a_pool_have_people_and_other_things(name):
+    config = synthetic_crowds.SyntheticCrowds.builder_configs[name]
+    blank = np.zeros((4, 4, 4), np.float32)
+    count = config.people["train"]
+    people = [crowd.Sprite(blank, None, person=n) for n in range(count)]
+    others = people[::5] + [crowd.Sprite(blank, None)] * (count // 4 + 1)
+    parts = synthetic_crowds._in_two(people, others)
+    assert sum(len(part[0]) for part in parts) == count
+    assert sum(len(part[1]) for part in parts) == len(others)
+    own = [{each.person for each in part[0] + part[1]} - {-1} for part in parts]
+    assert not own[0] & own[1] and len(own[1]) == max(1, count // 10)
+    assert all(part[0] and part[1] for part in parts)
 
 
 def test_boxes_of_a_crowd_are_exact():

@@ -41,11 +41,12 @@ def test_job_is_run_once_and_recorded_with_its_command(docs, monkeypatch):
         "import json, pathlib, sys\n"
         "workdir = pathlib.Path(sys.argv[-1].removeprefix('--workdir='))\n"
         "(workdir / 'report').mkdir()\n"
-        "results = json.dumps({'nme': 3.5, 'other': 1})\n"
+        "results = json.dumps({'nme': 3.5, 'other': 1, 'ap_height_96_inf': None})\n"
         "(workdir / 'report' / 'results.json').write_text(results)\n"
     )
     assert not records.is_done("fake", "study", JOB)
-    records.run("fake", "study", JOB, ["nme"], docs / "runs")
+    # Nothing to measure, such as no face of that height: no number, and no record.
+    records.run("fake", "study", JOB, ["nme", "ap_height_96_inf"], docs / "runs")
     assert records.is_done("fake", "study", JOB)
     assert not records.is_done("fake", "study", JOB._replace(seed=1))
     (row,) = records.read("fake")
@@ -107,6 +108,47 @@ def test_stages_are_copied_by_the_process_that_runs_the_job(docs, monkeypatch):
         assert not (workdirs / second.name / "source").exists()
     records.run_once("fake", "study", second, ["nme"], workdirs, **start)
     assert (workdirs / second.name / "source").exists()
+
+
+def test_a_job_waits_for_the_process_that_makes_its_stages(docs, monkeypatch, capsys):
+    first, second = JOB, JOB._replace(seed=1)
+    workdirs, order, began = docs / "runs", [], []
+    start = dict(before=first, shared=["source"])
+
+    def run(system, study, job, metrics, workdirs):
+        order.append(job.seed)
+        began.append((workdirs / job.name / "source").exists())
+        finish(job)
+
+    monkeypatch.setattr(records, "run", run)
+    (workdirs / first.name / "source").mkdir(parents=True)
+
+    def attempt(job):
+        return lambda: records.run_once("fake", "study", job, ["nme"], workdirs, **start)
+
+    with (workdirs / f"{first.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not attempt(second)() and not order
+        assert f"waits for {first.name}" in capsys.readouterr().out
+
+        def the_other_process_ends(seconds):
+            finish(first)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(records.time, "sleep", the_other_process_ends)
+        records.run_until_done([attempt(first), attempt(second)])
+    assert order == [1] and began == [True]
+
+
+def test_the_job_that_lends_its_stages_waits_for_nobody(docs, monkeypatch):
+    order = []
+    monkeypatch.setattr(records, "run", lambda *args: (order.append(args[2]), finish(args[2])))
+    start = dict(before=JOB, shared=["source"])
+    assert records.run_once("fake", "study", JOB, ["nme"], docs / "runs", **start)
+    # One whose lender was not asked for trains everything itself.
+    start = dict(before=JOB._replace(seed=7), shared=["source"])
+    assert records.run_once("fake", "study", JOB._replace(seed=1), [], docs / "runs", **start)
+    assert [job.seed for job in order] == [0, 1]
 
 
 def test_the_best_settings_are_those_of_a_whole_tuning(docs):

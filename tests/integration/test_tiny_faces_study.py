@@ -7,15 +7,22 @@ from experiments.studies import tiny_faces_ablation as study
 
 
 @pytest.mark.parametrize("dataset", study.DATASETS)
-def test_classifiers_of_all_rows_see_equally_many_batches(dataset):
+def test_classifiers_of_all_rows_see_equally_many_crops(dataset):
+    seen = set()
     for method in study.ROWS:
         item = study.job(dataset, method, 0)
-        if method == "bicubic_classifier":
-            assert item.steps == study.WARM_UP + study.STEPS
-            assert study.options(method)["length"] == "discriminator.train.steps"
-        else:
-            assert item.steps == study.STEPS
-            assert f"--config.discriminator.train.steps={study.WARM_UP}" in item.arguments
+        given = dict(argument.split("=", 1) for argument in item.arguments)
+        given[f"--config.{study.options(method)['length']}"] = item.steps
+        stages = set(given["--config.stages"].split(",")) & {"discriminator", "gan"}
+        assert len(stages) == (1 if method == "bicubic_classifier" else 2)
+        seen.add(
+            sum(
+                int(given[f"--config.{stage}.train.steps"])
+                * int(given[f"--config.{stage}.train.batch_size"])
+                for stage in stages
+            )
+        )
+    assert seen == {1500 * 32 + 3000 * 16}
 
 
 def test_rows_differ_in_one_part_each():
@@ -29,7 +36,11 @@ def test_rows_differ_in_one_part_each():
 
 def test_every_row_of_the_table_is_recorded():
     recorded = {row[0] for method in study.ROWS for row in study.options(method)["others"]}
-    assert recorded == {*study.ROWS, "detector", "bicubic"}
+    assert recorded == {*study.ROWS, "detector", "bicubic", "oracle"}
+    for method in study.ROWS:
+        metrics = {row[1] for row in study.options(method)["others"] if row[0] == method}
+        assert {"ap_height_0_16", "face_accuracy", "face_accuracy_height_0_8"} <= metrics
+        assert ("psnr_faces" in metrics) == (method != "bicubic_classifier")
 
 
 def test_stages_are_taken_over_once(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxgen.kernels import anchors as kernels
+from jaxgen.kernels import boxes as box_kernels
 
 GRID = np.concatenate(
     [
@@ -80,6 +81,26 @@ def test_ignored_faces_are_neither():
     assert not found.positive.any()
     assert not np.asarray(found.negative)[inside].any() and inside.sum() > 3
     assert found.negative.sum() > 50
+
+
+@pytest.mark.parametrize("side", [3, 4, 5, 6])
+def test_tiny_ignored_faces_hide_the_anchors_that_would_propose_them(side):
+    corner = 16 - side / 2  # off the centres of the cells
+    found = match(*faces_of([corner, corner, corner + side, corner + side], ignored=[0]))
+    shared = np.minimum(GRID[:, 2:], corner + side) - np.maximum(GRID[:, :2], corner)
+    share = np.maximum(shared, 0).prod(1) / side**2
+    smallest = np.ptp(GRID[:, ::2], axis=1) == 8
+    hidden = ~np.asarray(found.negative)
+    np.testing.assert_array_equal(hidden, smallest & (share > 0.5))
+    assert hidden.any() and not found.positive.any()
+
+
+def test_an_ignored_face_hides_the_anchors_that_fit_it():
+    found = match(*faces_of([10, 10, 22, 22], ignored=[0]))  # 12 pixels, between two sizes
+    fits = np.asarray(box_kernels.iou(np.array([10.0, 10, 22, 22]), GRID)) >= 0.3
+    assert fits.sum() > 3 and not np.asarray(found.negative)[fits].any()
+    large = np.ptp(GRID[:, ::2], axis=1) == 32  # hold all of it, and are no box of it
+    assert np.asarray(found.negative)[large].all()
 
 
 def test_every_face_is_learned_and_padding_never():

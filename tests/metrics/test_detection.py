@@ -115,10 +115,36 @@ def test_each_height_is_judged_by_itself():
     assert detection.faces_by_height(true) == {
         "0_10": 1,
         "10_16": 0,
+        "0_16": 1,
         "16_32": 0,
         "32_96": 0,
         "96_inf": 1,
     }
+
+
+def test_tiny_faces_are_judged_together():
+    # One of 8 and one of 12 pixels: the wrong tiny box comes before both.
+    eight, twelve, large = [0, 0, 6, 8], [40, 40, 50, 52], [90, 90, 190, 200]
+    true = [truth(eight, twelve, large)]
+    found = [predictions((eight, 0.4), (twelve, 0.3), ([200, 0, 206, 8], 0.9), (large, 0.8))]
+    by_height = detection.average_precision_by_height(found, true)
+    assert by_height["ap_height_0_16"] == pytest.approx(100 * 2 / 3)
+    assert by_height["ap_height_10_16"] == pytest.approx(100)
+
+
+def test_the_ceiling_is_the_precision_of_the_same_boxes_with_perfect_scores():
+    true = [truth(FACE, OTHER), truth(FAR)]
+    found = [predictions((FACE, 0.1), (FACE, 0.2), (FAR, 0.9)), predictions((OTHER, 0.9))]
+    perfect = [each.copy() for each in found]
+    for each in perfect:
+        each[:, 4] = 0
+    perfect[0][1, 4] = 1  # the surest box of the one face that is found
+    for protocol in ("wider", "every"):
+        ceiling = detection.ceiling(found, true, protocol=protocol)
+        assert ceiling == pytest.approx(100 / 3)
+    assert detection.average_precision(perfect, true) == pytest.approx(100 / 3)
+    assert detection.wider_average_precision(perfect, true) == pytest.approx(100 / 3)
+    assert np.isnan(detection.ceiling(found, true, heights=(500, 600)))
 
 
 def test_roc_counts_false_positives_of_the_whole_set():

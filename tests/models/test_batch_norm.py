@@ -45,6 +45,28 @@ def test_variables_are_named_and_start_as_those_of_flax():
     chex.assert_trees_all_equal(ours, flax)
 
 
+def test_examples_that_do_not_count_are_normalised_by_the_others():
+    x, towards = random(5, 3, 3, 2), random(5, 3, 3, 2, seed=1)
+    counts = jnp.array([True, False, True, True, False])
+    net = BatchNorm(use_running_average=False)
+    variables = net.init(jax.random.key(0), x)
+
+    def ours(x):
+        y, new = net.apply(variables, x, counts, mutable=["batch_stats"])
+        return (y * towards).sum(), (y, new["batch_stats"])
+
+    def plain(x):
+        some = x[counts]
+        mean, var = some.mean((0, 1, 2)), some.var((0, 1, 2))
+        y = (x - mean) / jnp.sqrt(var + 1e-5)
+        return (y * towards).sum(), (y, {"mean": 0.1 * mean, "var": 0.9 + 0.1 * var})
+
+    found, expected = (jax.grad(loss, has_aux=True)(x) for loss in (ours, plain))
+    chex.assert_trees_all_close(found, expected, rtol=2e-4, atol=2e-4)
+    _, new = net.apply(variables, x, jnp.zeros(5, bool), mutable=["batch_stats"])
+    chex.assert_trees_all_equal(new["batch_stats"], variables["batch_stats"])
+
+
 def test_second_derivatives_equal_flax():
     x = random(3, 4, 4, 2)
     variables = both()[0].init(jax.random.key(0), x)

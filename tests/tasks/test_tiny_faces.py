@@ -67,6 +67,26 @@ def changed(before, after):
     return any(not np.array_equal(a, b) for a, b in pairs)
 
 
+def test_proposals_that_show_the_same_square_have_the_same_target():
+    """A crop depends on the centre and the longer side of its box alone."""
+    rng = np.random.default_rng(0)
+    wide = np.tile(np.array([10, 20, 30, 30], np.float32), (HALF, 1))
+    tall = np.tile(np.array([15, 15, 25, 35], np.float32), (HALF, 1))
+
+    def targets(box):
+        part = {
+            "image": rng.integers(0, 256, (HALF, 16, 16, 3), np.uint8),
+            "low": rng.integers(0, 256, (HALF, 4, 4, 3), np.uint8),
+            "paired": np.ones(HALF, bool),
+            "box": box,
+            "face_box": np.tile(np.array([12, 18, 26, 34], np.float32), (HALF, 1)),
+        }
+        crops = tiny_faces.arrange(tiny(), run_key(0), {"face": part, "background": part})
+        return np.abs(crops.offsets)
+
+    np.testing.assert_allclose(targets(wide), targets(tall), atol=1e-6)
+
+
 # --------------------------------------------------------------------------------- losses
 
 
@@ -109,9 +129,7 @@ def test_four_groups_of_the_discriminator(monkeypatch):
             "real": Judgement(real_logits[0], face_logits[0], None),
             "super_resolved": Judgement(real_logits[1], face_logits[1], None),
         }
-        monkeypatch.setattr(
-            tiny_faces, "judge", lambda c, p, v, images, kind, key: (said[kind], {})
-        )
+        monkeypatch.setattr(tiny_faces, "judge", lambda c, p, v, images, kind, *_: (said[kind], {}))
         return tiny_faces.discriminator_loss(config, None, None, crops, None, (None, None))[0]
 
     real = jnp.array([[9.0, 9.0], [-9.0, -9.0]])  # real crops, super-resolved crops
@@ -135,12 +153,31 @@ def test_arrange_mirrors_images_and_offsets_together(batch):
     np.testing.assert_array_equal(plain.is_face, [True] * HALF + [False] * HALF)
     np.testing.assert_array_equal(crops.high, plain.high[:, :, ::-1])
     np.testing.assert_array_equal(crops.low, plain.low[:, :, ::-1])
-    np.testing.assert_allclose(plain.offsets[:HALF], [[0.1, 0, 0, 0]] * HALF, atol=1e-6)
-    np.testing.assert_allclose(crops.offsets[:HALF], [[-0.1, 0, 0, 0]] * HALF, atol=1e-6)
+    np.testing.assert_allclose(plain.offsets[:HALF], [[0.05, 0, -np.log(2), 0]] * HALF, atol=1e-6)
+    np.testing.assert_allclose(crops.offsets[:HALF], [[-0.05, 0, -np.log(2), 0]] * HALF, atol=1e-6)
     assert float(crops.low.min()) >= -1 and float(crops.low.max()) <= 1
 
 
 # --------------------------------------------------------------------------------- steps
+
+
+def test_enlarged_crops_leave_no_trace_in_the_statistics_of_real_images(state, batch):
+    def statistics(change, **changes):
+        parts = {}
+        for name, part in batch.items():
+            other = np.where(part["paired"][:, None, None, None], part["image"], change)
+            parts[name] = part | {"image": other.astype(np.uint8)} | changes
+        return jax.jit(partial(tiny_faces.train_step, tiny()))(state, parts)[
+            0
+        ].discriminator.batch_stats
+
+    black, white = statistics(0), statistics(255)
+    jax.tree.map(np.testing.assert_array_equal, black["real"], white["real"])
+    before = state.discriminator.batch_stats
+    assert changed(before["real"], black["real"])
+    nothing = statistics(0, paired=np.zeros(HALF, bool))
+    jax.tree.map(np.testing.assert_array_equal, nothing["real"], before["real"])
+    assert changed(before["super_resolved"], nothing["super_resolved"])
 
 
 def test_step_moves_both_players_and_logs_each_term(state, stepped):

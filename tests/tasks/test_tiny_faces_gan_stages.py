@@ -1,6 +1,7 @@
 """The GAN's stages from crops to report, on a few random pictures, and their order."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -42,15 +43,16 @@ def tiny():
     return config
 
 
+def proposals(image):
+    return np.array([[70, 10, 90, 30]], np.float32), np.array([0.5], np.float32)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """(config, workdir, devices) after all stages."""
     config, workdir = tiny(), tmp_path_factory.mktemp("gan")
     devices = mesh.data_mesh(jax.devices()[:1])
     everything = {"train": scenes(4, 0), "validation": scenes(2, 1)}
-
-    def proposals(image):
-        return np.array([[70, 10, 90, 30]], np.float32), np.array([0.5], np.float32)
 
     tiny_faces_gan_stages.cut_crops(config, workdir, everything, proposals, {"step": 1})
     tiny_faces_gan_stages.train_generator(config, workdir, devices)
@@ -60,7 +62,7 @@ def run(tmp_path_factory):
 
 
 def test_every_stage_leaves_its_results(run):
-    config, workdir, _ = run
+    (config, workdir, _), seen = run, set()
     for stage in tiny_faces_gan_stages.GAN_STAGES:
         assert tiny_faces_gan_stages.is_done(config, workdir, stage)
     for stage in ("generator", "gan"):
@@ -69,6 +71,13 @@ def test_every_stage_leaves_its_results(run):
     names = set().union(*map(json.loads, lines))
     assert {"train/adversarial", "train/classification", "train/pixel"} <= names
     assert {"validation/psnr", "validation/face_accuracy_super_resolved"} <= names
+    # Both classifiers choose their checkpoint in the same way.
+    for stage in ("discriminator", "gan"):
+        for line in map(json.loads, (workdir / stage / "metrics.jsonl").read_text().splitlines()):
+            if "validation/class_loss" in line:
+                assert line["validation/criterion"] == line["validation/class_loss"]
+                seen.add(stage)
+    assert seen == {"discriminator", "gan"}
 
 
 def test_a_stage_needs_those_before_it(run, tmp_path):
@@ -79,6 +88,23 @@ def test_a_stage_needs_those_before_it(run, tmp_path):
     with pytest.raises(ConfigError, match='stage "crops"'):
         tiny_faces_gan_stages.train_generator(config, tmp_path, devices)
     assert tiny_faces_gan_report.measure(config, tmp_path, devices).numbers == {}
+
+
+def test_stages_that_learned_from_other_crops_are_refused(run, tmp_path):
+    config, workdir, devices = run
+    again = tmp_path / "run"
+    shutil.copytree(workdir, again)
+    tiny_faces_gan_stages.train_generator(config, again, devices)  # nothing has changed
+    config = config.copy_and_resolve_references()
+    config.crops.margin = 1.2
+    everything = {"train": scenes(4, 0), "validation": scenes(2, 1)}
+    tiny_faces_gan_stages.cut_crops(config, again, everything, proposals, {"step": 1})
+    for stage in ("generator", "discriminator", "gan"):
+        train = getattr(tiny_faces_gan_stages, f"train_{stage}")
+        with pytest.raises(ConfigError, match=rf"{stage}' began from .* of 'crops'.*delete"):
+            train(config, again, devices)
+    began = json.loads((workdir / "gan" / "began_from.json").read_text())
+    assert (began["generator"], began["discriminator"]) == (2, 2)
 
 
 def test_batches_that_the_devices_cannot_share_are_refused(run):
@@ -104,7 +130,9 @@ def test_trained_networks_score_boxes_anew(run):
 def test_report_measures_what_there_is(run):
     config, workdir, devices = run
     report = tiny_faces_gan_report.measure(config, workdir, devices)
-    assert {"psnr", "psnr_bicubic", "psnr_coarse", "psnr_warm_start"} <= set(report.numbers)
+    for name in ("psnr", "psnr_faces"):
+        names = {name, f"{name}_bicubic", f"{name}_coarse", f"{name}_warm_start"}
+        assert names <= set(report.numbers)
     assert 0 <= report.numbers["face_accuracy_super_resolved"] <= 100
     assert set(report.meanings) <= set(report.numbers)
     names = [picture.name for picture in report.pictures]
@@ -113,6 +141,23 @@ def test_report_measures_what_there_is(run):
     assert table.rows[0][0] == "faces"
     # In each of two pictures, a face of 34 and one of 9 pixels.
     assert table.rows[0][1:] == (4, 0, 2, 0, 2)
+
+
+def test_psnr_of_faces_leaves_backgrounds_out():
+    crops = {
+        "is_face": np.array([True, True, False]),
+        "paired": np.array([True, False, True]),
+    }
+    found = {"psnr_final": np.array([20.0, 5, 40]), "psnr_coarse": np.array([10.0, 5, 30])}
+    numbers = tiny_faces_gan_evaluation.psnr_numbers(found, crops)
+    assert numbers == {
+        "psnr": 30,
+        "psnr_coarse": 20,
+        "psnr_faces": 20,
+        "psnr_faces_coarse": 10,
+    }
+    crops["paired"][:] = False
+    assert tiny_faces_gan_evaluation.psnr_numbers(found, crops) == {}
 
 
 def test_accuracy_weighs_both_classes_alike_and_knows_sizes():

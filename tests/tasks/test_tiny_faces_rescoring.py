@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.configs.tiny_faces import gan_sections
+from experiments.configs.tiny_faces import default
 from jaxgen.kernels import boxes as box_kernels
 from jaxgen.tasks import tiny_faces_rescoring as rescoring
 from jaxgen.tasks.tiny_faces import Rescored
@@ -64,8 +64,8 @@ def look(config, boxes, scores, seen, *, offsets=0.0, **options):
 
 @pytest.fixture
 def config():
-    config = gan_sections.gan_sections()
-    gan_sections.shrink_gan(config)
+    config = default.get_config("smoke")
+    config.gan.fusion.update(rule="mean_logit", longest_side=32.0)
     return config
 
 
@@ -83,13 +83,56 @@ def test_small_boxes_are_looked_at_best_first(config):
     np.testing.assert_array_equal(found.boxes, boxes)
 
 
-def test_boxes_move_as_the_kernel_says(config):
+@pytest.fixture
+def mover(config):
     config.gan.weights.box = 0.01
     config.gan.fusion.move_boxes = True
+    return config
+
+
+def test_boxes_move_as_the_kernel_says(mover):
     boxes = np.array([[10, 10, 20, 30]], np.float32)
-    found = look(config, boxes, np.array([0.5]), [], offsets=0.2)
-    expected = box_kernels.decode(jnp.full((1, 4), 0.2), jnp.asarray(boxes))
+    found = look(mover, boxes, np.array([0.5]), [], offsets=0.2)
+    square = box_kernels.square(jnp.asarray(boxes))
+    expected = box_kernels.decode(jnp.full((1, 4), 0.2), square)
     np.testing.assert_allclose(found.boxes, expected, rtol=1e-5)
+
+
+def test_moved_boxes_stay_in_the_picture(mover):
+    boxes = np.array([[80, 70, 99, 89], [20, 20, 40, 40]], np.float32)
+    found = look(mover, boxes, np.array([0.5, 0.5]), [], offsets=0.4)
+    np.testing.assert_array_equal(found.boxes[0, 2:], [99.5, 89.5])
+    away = look(mover, boxes, np.array([0.5, 0.5]), [], offsets=[2.0, 0, 0, 0])
+    np.testing.assert_array_equal(away.rows, [1])  # the first one has left the picture
+
+
+def test_boxes_that_meet_are_suppressed_by_the_fused_score(mover):
+    # Two looks at one face, a box beside it, and a large one that is not looked at.
+    boxes = np.array([[10, 10, 20, 20], [14, 10, 24, 20], [50, 50, 60, 60], [8, 8, 70, 70]])
+    seen = rescoring.Look(
+        boxes.astype(np.float32),
+        np.array([0.9, 0.6, 0.5, 0.3], np.float32),
+        np.array([0.2, 0.9, 0.9, np.nan], np.float32),
+        boxes[[1, 1, 2, 3]].astype(np.float32),
+        (90, 100),
+        {},
+        {},
+    )
+    found = rescoring.join(seen, fusion(rule="replace"), nms_iou=0.35)
+    np.testing.assert_array_equal(found.rows, [1, 2, 3])
+    np.testing.assert_allclose(found.scores, [0.9, 0.9, 0.3], rtol=1e-6)
+    # The detector alone moves and suppresses nothing.
+    alone = rescoring.join(seen, fusion(weight=0.0), nms_iou=0.35)
+    np.testing.assert_array_equal(alone.boxes, boxes)
+
+
+def test_a_rule_must_have_been_chosen(config):
+    config.gan.fusion.rule = "chosen"
+    with pytest.raises(ValueError, match="is no rule: give a Fusion"):
+        look(config, np.array([[5, 5, 9, 9]]), np.ones(1), [])
+    given = rescoring.Fusion("replace", 1.0, 20.0)
+    found = look(config, np.array([[5, 5, 9, 9]]), np.ones(1), [], fusion=given)
+    np.testing.assert_allclose(found.scores, [0.9], rtol=1e-6)
 
 
 def test_pictures_without_small_boxes_are_left_alone(config):

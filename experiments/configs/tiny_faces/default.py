@@ -100,8 +100,8 @@ def detector() -> ml_collections.ConfigDict:
     section.inference.enlarge = 1.0  # of the finest pass: 2.0 finds the tiniest, four times slower
     section.inference.tiles = 1  # at a time, rounded up to the devices of a process
     section.inference.candidates = 1000  # boxes of a tile before repeats are suppressed
-    section.inference.max_boxes = 300  # of a tile, and of a picture
-    section.inference.score_floor = 0.05
+    section.inference.max_boxes = 500  # of a tile, and of a picture
+    section.inference.score_floor = 0.02  # what is not proposed, no second look can find
     section.inference.nms_iou = 0.35
     return section
 

@@ -2,11 +2,14 @@
 
 Boxes go from forehead to chin and from cheek to cheek, (x0, y0, x1, y1) in pixels, pixel centres
 at integers. Between the faces stand things that are none: heads seen from behind, balls and
-blobs in the colours of skin. Train and test show different people. Each split draws a pool of
-people once and pastes them at many sizes.
+blobs in the colours of skin. Each split draws a pool of people once and pastes them at many sizes.
+Train and test show different people, and so do the training scenes that are held out for
+validation at the default fraction (`splits`): they draw from a tenth of the pool that no other
+scene shows. A smaller or larger fraction mixes both.
 
     image uint8 [H, W, 3]; boxes float32 [N, 4]; seen float32 [N], the share of the face that
-    nothing covers (at least 0.3); yaw float32 [N] degrees; name, group
+    nothing covers (at least 0.3); yaw float32 [N] degrees; person int32 [N], number in the pool
+    of the split; name, group
 """
 
 import dataclasses
@@ -15,6 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxgen.data import hashing
 from jaxgen.data.builders import images, synthetic_examples
 from jaxgen.data.synthetic.stored import VERSION
 
@@ -43,7 +47,8 @@ class SyntheticCrowdsConfig(tfds.core.BuilderConfig):
 class SyntheticCrowds(tfds.core.GeneratorBasedBuilder):
     """Rendered crowds for face detection."""
 
-    VERSION = tfds.core.Version(VERSION)
+    # 2: validation scenes have people of their own. The rest is the renderer's.
+    VERSION = tfds.core.Version(f"2{VERSION[1:]}")
     BUILDER_CONFIGS = [  # noqa: RUF012
         SyntheticCrowdsConfig(name="default", description="380 scenes of 384 pixels"),
         SyntheticCrowdsConfig(
@@ -76,6 +81,7 @@ class SyntheticCrowds(tfds.core.GeneratorBasedBuilder):
                     "boxes": tensor(shape=(None, 4), dtype=np.float32),
                     "seen": tensor(shape=(None,), dtype=np.float32),
                     "yaw": tensor(shape=(None,), dtype=np.float32),
+                    "person": tensor(shape=(None,), dtype=np.int32),
                     "name": tfds.features.Text(),
                     "group": tfds.features.Text(),
                 }
@@ -92,13 +98,16 @@ class SyntheticCrowds(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         number = sorted(config.scenes).index(split)
         people, distractors = _sprites(config, number, config.people[split])
+        pools = _in_two(people, distractors) if split == "train" else [(people, distractors)]
         for index in range(config.scenes[split]):
             rng = np.random.default_rng((config.seed, number, index))
+            name = f"{split}/{index:06d}"
+            held_out = hashing.is_held_out(name, hashing.DEFAULT_VALIDATION_FRACTION)
+            pool = pools[held_out and split == "train"]
             key = surroundings.scene_key(config.seed, number, index)
             behind, setting = surroundings.surroundings(key, size=config.size)
-            light, faces = crowd.compose(rng, behind, people, distractors, config.heights)
+            light, faces = crowd.compose(rng, behind, *pool, config.heights)
             picture = surroundings.photograph(key, light, setting)
-            name = f"{split}/{index:06d}"
             yield (
                 name,
                 {
@@ -106,6 +115,7 @@ class SyntheticCrowds(tfds.core.GeneratorBasedBuilder):
                     "boxes": np.array([face.box for face in faces], np.float32).reshape(-1, 4),
                     "seen": np.array([face.seen for face in faces], np.float32),
                     "yaw": np.array([face.yaw for face in faces], np.float32),
+                    "person": np.array([face.person for face in faces], np.int32),
                     "name": name,
                     "group": name,
                 },
@@ -127,13 +137,29 @@ def _sprites(config, split, count):
             np.concatenate([out.light, out.alpha[..., None]], -1),
             out.face_box,
             float(scene.angles[0]),
+            person=number[2],
         )
-        for scene, out in drawn
+        for number, (scene, out) in zip(numbers + backs, drawn, strict=True)
     ]
     rng = np.random.default_rng((config.seed, split, count))
     blobs = [crowd.blob(rng) for _ in range(count // 4 + 1)]
     behind = [dataclasses.replace(sprite, face_box=None) for sprite in sprites[count:]]
     return sprites[:count], behind + blobs
+
+
+def _in_two(people, distractors):
+    """A pool as (people, distractors) of nine tenths, and of the last tenth of each.
+
+    The back of a head goes where its person goes.
+    """
+    first = len(people) - max(1, len(people) // 10)
+    blobs = [each for each in distractors if each.person < 0]
+    backs = [each for each in distractors if each.person >= 0]
+    split = len(blobs) - max(1, len(blobs) // 10)
+    return (
+        (people[:first], [back for back in backs if back.person < first] + blobs[:split]),
+        (people[first:], [back for back in backs if back.person >= first] + blobs[split:]),
+    )
 
 
 def person_of(numbers):

@@ -15,20 +15,28 @@ MIN_SEEN = 0.3  # share of a face that must stay uncovered
 
 @dataclasses.dataclass(frozen=True)
 class Sprite:
-    """A cut-out: light [S, S, 4] float32; face_box [4] in its pixels, None for what is no face."""
+    """A cut-out: light [S, S, 4] float32; face_box [4] in its pixels, None for what is no face.
+
+    `person` is a number, -1 where it is nobody.
+    """
 
     light: np.ndarray
     face_box: np.ndarray | None
     yaw: float = 0.0
+    person: int = -1
 
 
 @dataclasses.dataclass(frozen=True)
 class Face:
-    """A face of a scene: box [4] in pixels, seen: share that nothing covers, yaw in degrees."""
+    """A face of a scene: box [4] in pixels, seen: share that nothing covers, yaw in degrees.
+
+    `person` is the number of the sprite.
+    """
 
     box: np.ndarray
     seen: float
     yaw: float
+    person: int
 
 
 def face_heights(rng, limits) -> np.ndarray:
@@ -73,10 +81,11 @@ def compose(rng, behind, people, distractors, limits):
         corner = np.round(center - (reference[:2] + reference[2:]) / 2).astype(int)
         box = reference + np.tile(corner, 2)
         if is_face:
-            placed.append((len(placed) + 1, box, -sprite.yaw if flipped else sprite.yaw))
+            yaw = -sprite.yaw if flipped else sprite.yaw
+            placed.append((len(placed) + 1, box, yaw, sprite.person))
         paste(image, owner, light, corner, len(placed) if is_face else -1)
         claimed.append(box)
-    faces = [Face(box, _seen(owner, number, box), yaw) for number, box, yaw in placed]
+    faces = [Face(box, _seen(owner, number, box), *who) for number, box, *who in placed]
     return image, [face for face in faces if face.seen >= MIN_SEEN]
 
 
