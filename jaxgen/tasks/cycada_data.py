@@ -56,22 +56,7 @@ class Domains:
         opened = self.open("source", split)
         if is_segmentation(self._config):
             return TranslatedScenes(opened, folder / split)
-        path = folder / f"{split}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                images = stored["image"]
-        except Exception as error:  # of NumPy, zipfile or zlib
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise ValueError(
-                f"{path}: no whole file of translated images ({reason}): delete {folder} to "
-                "translate again."
-            ) from error
-        if images.shape != opened.image.shape:
-            raise ValueError(
-                f"{path} holds images of shape {images.shape}, the source split "
-                f"{opened.image.shape}: delete {folder} to translate again."
-            )
-        return opened._replace(image=images)
+        return opened._replace(image=read_translated(folder / f"{split}.npz", opened.image.shape))
 
 
 def open_split(config, domain: str, split: str) -> Any:
@@ -207,6 +192,28 @@ class TranslatedScenes(Sequence):
         position = range(len(self))[position]
         picture = np.asarray(open_image(self._folder / f"{position:06d}.png"))
         return {**self._scenes.read(position, with_label=with_label), "image": picture}
+
+
+def read_translated(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Translated images of a set in memory, uint8 of a shape.
+
+    Raises:
+        ValueError: the file is damaged, or has images of another shape.
+    """
+    again = f"delete {path.parent} to translate again."
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            images = stored["image"]
+    except Exception as error:  # of NumPy, zipfile or zlib
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(
+            f"{path}: no whole file of translated images ({reason}): {again}"
+        ) from error
+    if images.shape != shape:
+        raise ValueError(
+            f"{path} holds images of shape {images.shape}, the source split {shape}: {again}"
+        )
+    return images
 
 
 def write_translated(

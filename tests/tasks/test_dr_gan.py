@@ -321,11 +321,11 @@ def test_step_moves_both_players_and_keeps_statistics_apart(sets):
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
 
 
-@pytest.mark.parametrize("head", ["softmax", "additive_margin"])
-def test_features_that_name_their_person_teach_encoder_confidence_and_head(head, recogniser):
+def test_features_that_name_their_person_teach_encoder_confidence_and_head(recogniser):
     silent = dict.fromkeys((f"gan.weights.{name}" for name in WEIGHTS), 0.0)
     silent |= {"gan.weights.feature_identity": 1.0, "gan.optimiser.name": "sgd"}
-    config = tiny(**silent, **{"recogniser.head": head, "gan.images": 3, "gan.drop_images": 0.0})
+    silent |= {"recogniser.head": "additive_margin", "gan.images": 3, "gan.drop_images": 0.0}
+    config = tiny(**silent)
     state = init(config)
     people = np.random.default_rng(0).normal(size=(config.model.features, PEOPLE))
     trained = jax.tree.map(
