@@ -37,8 +37,7 @@ def tuning_job(tried: Translation) -> records.Job:
         arguments=[
             "--config.stages=source,translation,pixel",
             "--config.target.test_split=",
-            f"--config.translation.semantic.mode={tried.semantic}",
-            *tried._replace(semantic="frozen").arguments,
+            *tried.arguments,
         ],
     )
 

@@ -205,7 +205,7 @@ def _train_task(config, workdir, devices, domains, stage):
         devices,
         stage,
         init=partial(cycada.init_task, config),
-        given=imagenet(config),
+        given=imagenet_variables(config),
         step=partial(cycada.task_step, config),
         batches=cycada_data.training_batches(config, config.task.train, source=opened("train")),
         validate=validate,
@@ -213,7 +213,7 @@ def _train_task(config, workdir, devices, domains, stage):
     )
 
 
-def imagenet(config) -> tuple:
+def imagenet_variables(config) -> tuple:
     """Variables of a task network with the ImageNet weights that the config names, if any."""
     path = config.model.pretrained
     if not path:

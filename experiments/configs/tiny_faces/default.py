@@ -1,4 +1,4 @@
-"""Tiny faces on embedded synthetic crowds: no download, minutes on two CPU cores.
+"""Tiny faces on embedded synthetic crowds: no download.
 
     python -m experiments.tiny_faces
     python -m experiments.tiny_faces --config.stages=detector --workdir=/tmp/detector
