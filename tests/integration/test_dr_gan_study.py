@@ -19,7 +19,7 @@ def test_settings_are_chosen_on_held_out_training_people():
 
 def test_only_equal_recognisers_are_shared():
     groups = study.by_recogniser(study.tuning_jobs())
-    assert sorted(map(len, groups)) == [2, 4]
+    assert sorted(map(len, groups)) == [3, 5]
     degraded = [[study.DEGRADED[0] in job.arguments for job in group] for group in groups]
     assert all(len(set(group)) == 1 for group in degraded)
 
@@ -72,11 +72,14 @@ def test_the_best_setting_is_used(tmp_path, monkeypatch):
         if job.method == "no_drawing":
             value = 99.0  # a control, which is never chosen
         records.append("dr_gan", [facts | dict(metric=study.CRITERION, value=value)])
-    asked = []
-    monkeypatch.setattr(records, "run_all", lambda *_, **__: None)
+    asked, tuned = [], []
+    monkeypatch.setattr(records, "run_all", lambda *args, **_: tuned.append(set(args[3])))
     monkeypatch.setattr(study, "run_methods", lambda *arguments: asked.append(arguments[:3]))
     monkeypatch.setattr(study, "WORKDIRS", type("Flag", (), {"value": str(tmp_path)}))
     monkeypatch.setattr(study, "is_asked_for", lambda *_: True)
     study.main(None)
+    # Training people have one frontal picture, which is their gallery.
+    assert all({"rank1", "rank1_yaw_15"} <= metrics for metrics in tuned)
+    assert not any("rank1_yaw_0" in metrics for metrics in tuned)
     best = list(study.SETTINGS)[4]
     assert asked == [(name, seed, best) for seed in study.SEEDS for name in study.METRICS]
