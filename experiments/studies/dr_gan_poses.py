@@ -78,6 +78,10 @@ SETTINGS = {
     "drawing_degraded": (3000, [*NO_GAME, *RATE, *DEGRADED]),
     "identity": (3000, NAMED),
     "identity_degraded": (3000, [*NAMED, *DEGRADED]),
+    "identity_degraded_gain": (
+        3000,
+        [*NAMED, *DEGRADED, "--config.model.confidence_gain=10.0"],
+    ),
     "identity_drawing": (3000, DRAWN_AND_NAMED),
     "identity_drawing_degraded": (3000, [*DRAWN_AND_NAMED, *DEGRADED]),
     CONTROL: (

@@ -96,12 +96,15 @@ class Encoder(nn.Module):
     Attributes:
         features: length of the identity feature.
         width, halvings, dtype: as of `Trunk`.
+        confidence_gain: factor of the confidence's logit. It is a mean over a normalised map, so
+            with the papers' 1 a short training leaves all confidences close to each other.
     """
 
     features: int = 320
     width: float = 1.0
     halvings: int = HALVINGS
     dtype: jnp.dtype = jnp.float32
+    confidence_gain: float = 1.0
 
     @nn.compact
     def __call__(self, images: chex.Array, *, train: bool) -> tuple[chex.Array, chex.Array]:
@@ -109,7 +112,7 @@ class Encoder(nn.Module):
         # The confidence is one more channel of the last convolution (section 3.3).
         trunk = Trunk(self.features + 1, self.width, self.halvings, dtype=self.dtype, name="trunk")
         found, _ = trunk(images, train=train)
-        return found[:, :-1], nn.sigmoid(found[:, -1])
+        return found[:, :-1], nn.sigmoid(self.confidence_gain * found[:, -1])
 
 
 class Decoder(nn.Module):

@@ -92,6 +92,7 @@ def encoder_net(config) -> networks.Encoder:
         width=config.model.width,
         halvings=config.model.halvings,
         dtype=jnp.dtype(config.model.dtype),
+        confidence_gain=config.model.confidence_gain,
     )
 
 

@@ -101,6 +101,7 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
         drawn = _draw(config, networks, probes, found[last][1])
         numbers |= drawing_numbers(config, networks, probes, drawn)
         numbers |= confidence_numbers(found[last][1], probes)
+        numbers |= degraded_confidences(config, networks.encode[last], probes)
     records = {stage: read_metrics(workdir / stage / "metrics.jsonl") for stage in STAGES}
     rates = [line[_RATE] for line in records["gan"] or records["recogniser"] if _RATE in line]
     write_report(
@@ -188,20 +189,28 @@ def open_pairs(config, faces: Faces) -> Any:
     return None
 
 
-def degraded_numbers(config, encode, gallery, probes) -> dict[str, float]:
-    """Rank-1 of fused sets in which half of the pictures are blurred or noisy.
+def worsened(config, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+    """What a network sees of some faces when about half of them are blurred or noisy.
 
     Returns:
-        Percent: `rank1_degraded_images_N` by learned confidence, and `..._equal`.
+        uint8 [N, S, S, C], the same in every run; and [N] bool, which pictures were made worse.
     """
-    faces = probes[1]
     rng = np.random.default_rng(0)
     bad = rng.random((2, len(faces.name))) < 0.25
     images = dr_gan_data.middle(config, faces)
     for kind, rows in zip(("blur", "noise"), bad, strict=True):
         images = degradations.degrade(images, kind, 0.5 * rows, seed=0)
-    worse = encode(images)
-    numbers = dr_gan_evaluation.set_numbers(gallery, (worse, faces), largest=config.evaluate.images)
+    return images, bad.any(0)
+
+
+def degraded_numbers(config, encode, gallery, probes) -> dict[str, float]:
+    """Rank-1 of fused sets in which about half of the pictures are `worsened`.
+
+    Returns:
+        Percent: `rank1_degraded_images_N` by learned confidence, and `..._equal`.
+    """
+    worse = encode(worsened(config, probes[1])[0]), probes[1]
+    numbers = dr_gan_evaluation.set_numbers(gallery, worse, largest=config.evaluate.images)
     return {name.replace("rank1_", "rank1_degraded_"): value for name, value in numbers.items()}
 
 
@@ -268,6 +277,14 @@ def confidence_numbers(found: Encoded, faces: Faces) -> dict[str, float]:
     }
 
 
+def degraded_confidences(config, encode, faces: Faces) -> dict[str, float]:
+    """Mean confidence of blurred or noisy pictures, and of others: `confidence_degraded`, ..."""
+    images, worse = worsened(config, faces)
+    confidence = encode(images).confidence
+    parts = {"degraded": confidence[worse], "clean": confidence[~worse]}
+    return {f"confidence_{kind}": float(part.mean()) for kind, part in parts.items() if part.size}
+
+
 def _headline(numbers) -> tuple[str, ...]:
     if "eer_frontal_profile" in numbers:
         names = ("accuracy_frontal_profile", "eer_frontal_profile")
@@ -304,6 +321,8 @@ def _meanings(numbers) -> dict[str, str]:
         "tar_at_threshold": "pictures accepted as their own person at that threshold, percent",
         "far_at_threshold": "pictures accepted as another person at that threshold, percent",
         "pose_obedience": "synthetic faces in which the judge sees the wanted pose, percent",
+        "confidence_degraded": "mean confidence of pictures that were made blurred or noisy",
+        "confidence_clean": "mean confidence of the other pictures beside them",
         "identity_similarity": "cosine of a picture and its synthetic faces, by the recogniser",
         "identity_similarity_others": "the same with synthetic faces of other people",
     }

@@ -66,6 +66,7 @@ SCHEMA: Schema = {
     "model.features": integer(2),
     "model.noise": integer(1),
     "model.pose_gain": number(0, 100, above=True),
+    "model.confidence_gain": number(0, 100, above=True),
     "model.embed_pose": integer(1),
     "model.dtype": compute_type,
     "recogniser.head": _HEAD,

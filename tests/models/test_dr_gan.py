@@ -38,6 +38,20 @@ def test_encoder_of_the_paper(channels, count):
     assert parameter_count(variables) == count == trunk_count(channels, 321)
 
 
+def test_gain_is_a_factor_of_the_confidence_logit_alone():
+    small = dict(features=4, width=1 / 16, halvings=1)
+    one, five = dr_gan.Encoder(**small), dr_gan.Encoder(**small, confidence_gain=5.0)
+    images = random(3, 8, 8, 3)
+    variables = one.init(jax.random.key(0), images, train=False)
+    ((feature, plain), _), ((same, sure), _) = (
+        net.apply(variables, images, train=True, mutable=["batch_stats"]) for net in (one, five)
+    )
+    np.testing.assert_array_equal(feature, same)
+    odds = [np.log(np.asarray(x, np.float64) / (1 - x)) for x in (plain, sure)]
+    assert np.abs(odds[0]).max() > 1e-2
+    np.testing.assert_allclose(odds[1], 5 * odds[0], rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("channels, count", [(1, 7_238_368), (3, 7_238_944)])
 def test_decoder_of_the_paper(channels, count):
     decoder = dr_gan.Decoder(channels=channels)

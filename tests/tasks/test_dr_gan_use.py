@@ -262,6 +262,8 @@ def test_degraded_pictures_are_about_half_and_confidence_may_know_them():
     # With equal weights one bad picture ties with one good: not identified.
     both = 100 * (~worse[0][sets]).all(1).mean()
     np.testing.assert_allclose(numbers["rank1_degraded_images_2_equal"], both)
+    means = dr_gan_report.degraded_confidences(config, encode, probes)
+    assert means == pytest.approx({"confidence_degraded": 1e-3, "confidence_clean": 1.0})
 
 
 def test_confidence_is_averaged_by_the_size_of_the_yaw():

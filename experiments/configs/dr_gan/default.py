@@ -48,6 +48,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.features = 128  # length of the identity feature; paper: 320
     config.model.noise = 4  # length of the noise; paper: 50
     config.model.pose_gain = 4.0  # of the pose code beside feature and noise; paper: 1
+    config.model.confidence_gain = 1.0  # of the confidence's logit; paper: 1
     config.model.embed_pose = 16  # for pose.form "yaw"
     config.model.dtype = "float32"  # of the computation; or "bfloat16", for accelerators
 

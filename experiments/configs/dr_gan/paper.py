@@ -17,7 +17,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         raise ValueError(f"paper.py knows the variants '', 'single' and 'cvpr', not {variant!r}")
     config = default.get_config()
     config.data.size = 96
-    config.model.update(width=1.0, halvings=4, features=320, noise=50, pose_gain=1.0)
+    config.model.update(
+        width=1.0, halvings=4, features=320, noise=50, pose_gain=1.0, confidence_gain=1.0
+    )
     config.stages = "recogniser,pose,gan"
     config.gan.update(images=6, warm_start="none", warm_decoder=False, drop_images=0.5)
     config.gan.weights.update(
