@@ -12,6 +12,7 @@ files: --config.test.levels=FOLDER. paper.py has the published networks.
 import ml_collections
 
 from experiments.configs.tiny_faces import default
+from experiments.configs.tiny_faces.gan_sections import gan_sections
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
@@ -27,6 +28,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.options.allow_partial = variant == "part"
     config.data.cache = variant == "part"  # all of it would take 30 GB
     config.test.split = "val"
+    config.update(gan_sections())  # their own lengths
     detector = config.detector
     detector.train.update(size=256, max_boxes=200, steps=8000, validate_every=1000)
     detector.train.update(checkpoint_every=1000, log_every=50)
