@@ -117,10 +117,11 @@ def read_video(path: str | Path, *, name: str = "", every: int = 1) -> Iterator[
             f"reading the video {path} needs PyAV: pip install 'jaxgen[video]'"
         ) from error
 
+    # Tags in another encoding are no reason to refuse the pictures; to PyAV 19 they never are.
+    lenient = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
     index, time = -1, None
     try:
-        # Tags in another encoding are no reason to refuse the pictures.
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(path), **lenient) as container:
             if not container.streams.video:
                 raise ValueError("a file without a picture track")
             stream = container.streams.video[0]

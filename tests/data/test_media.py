@@ -28,10 +28,11 @@ def save(path, array=None, **options):
     return path
 
 
-def save_video(path, count=5, *, rotation=0, rate=10):
+def save_video(path, count=5, *, rotation=0, rate=10, title=""):
     """Frame i is `quarters` with brightness rising with i."""
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = title
         stream = container.add_stream("mpeg4", rate=rate)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.bit_rate = 4_000_000
@@ -70,6 +71,14 @@ def test_natural_order_counts_and_is_total():
 def test_files_keep_the_order_in_which_they_are_given(tmp_path):
     files = [save(tmp_path / name) for name in ("b.png", "a.png")]
     assert [frame.name for frame in frames(*files)] == ["b.png", "a.png"]
+
+
+def test_tags_of_a_video_in_another_encoding_do_no_harm(tmp_path):
+    path = save_video(tmp_path / "a.mkv", title="OOOO")
+    stored = path.read_bytes()
+    assert b"OOOO" in stored
+    path.write_bytes(stored.replace(b"OOOO", "Möwe".encode("latin-1")))
+    assert len(frames(path)) == 5
 
 
 def test_inputs_that_give_nothing_are_named(tmp_path):

@@ -49,8 +49,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.detector = detector()
     config.update(gan_sections())  # model, crops, generator, discriminator, gan
     for stage, steps in dict(generator=250, discriminator=300, gan=250).items():  # for minutes
-        half = steps // 2
-        config[stage].train.update(steps=steps, validate_every=half, checkpoint_every=half)
+        config[stage].train.steps = steps
     if variant not in ("", "smoke"):
         raise ValueError(f"default.py knows the variants '' and 'smoke', not {variant!r}")
     return shrink(config) if variant == "smoke" else config
