@@ -47,6 +47,7 @@ METRICS = {
         *TAR,
     ],
 }
+CONFIDENCES = ("confidence_clean", "confidence_degraded")  # their means
 CONFIGS = {"synthetic_multipie": "default", "cfp": "cfp"}
 RECOGNISER_STEPS = {"synthetic_multipie": 1200, "cfp": 1500}
 # method -> whether it draws from sets of images too; both see 64 images a step.
@@ -78,12 +79,12 @@ SETTINGS = {
     "drawing_degraded": (3000, [*NO_GAME, *RATE, *DEGRADED]),
     "identity": (3000, NAMED),
     "identity_degraded": (3000, [*NAMED, *DEGRADED]),
-    "identity_degraded_gain": (
-        3000,
-        [*NAMED, *DEGRADED, "--config.model.confidence_gain=10.0"],
-    ),
     "identity_drawing": (3000, DRAWN_AND_NAMED),
     "identity_drawing_degraded": (3000, [*DRAWN_AND_NAMED, *DEGRADED]),
+    "identity_drawing_degraded_gain": (
+        3000,
+        [*DRAWN_AND_NAMED, *DEGRADED, "--config.model.confidence_gain=10.0"],
+    ),
     CONTROL: (
         3000,
         [*weights(0.0, 0.0, 0.0, pixel=0.0, feature_identity=1.0), *RATE, *COSINE],
@@ -150,6 +151,7 @@ def main(_):
     # The one frontal picture of each training person is their gallery: none is a probe.
     metrics = [name for name in METRICS["synthetic_multipie"] if name != "rank1_yaw_0"]
     others = [("recogniser", name, f"{name}_recogniser") for name in metrics]
+    metrics += CONFIDENCES
     options = dict(length="gan.train.steps", others=others)
     jobs = tuning_jobs()
     for same in by_recogniser(jobs):  # the first of them lends its stages to the others
@@ -168,7 +170,9 @@ def main(_):
 def run_methods(dataset: str, seed: int, setting: str, workdirs: Path) -> None:
     """Multi-image DR-GAN and the recogniser that it began with, then the others."""
     metrics, whole = METRICS[dataset], job(dataset, "dr_gan_multi", seed, setting)
-    extra = [] if dataset == "cfp" else ["pose_obedience", "identity_similarity"]
+    extra = [*CONFIDENCES]
+    if dataset != "cfp":
+        extra += ["pose_obedience", "identity_similarity"]
     for item in (whole, job(dataset, "dr_gan_single", seed, setting)):
         others = []
         if item is whole:
