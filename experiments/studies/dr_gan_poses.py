@@ -56,13 +56,18 @@ SHARED = ("recogniser", "pose", "decoder")  # stages
 CRITERION = "rank1"
 
 
-def weights(adversarial: float, identity: float, pose: float, **others: float) -> list[str]:
+def weights(
+    adversarial: float, identity: float, pose: float, *, feature_identity: float = 0.0, **others
+) -> list[str]:
     """Of the game, as arguments; where `others` are silent the pixel loss has 30."""
     values = dict(adversarial=adversarial, identity=identity, pose=pose, **others)
+    values["feature_identity"] = feature_identity
     return [f"--config.gan.weights.{name}={value}" for name, value in values.items()]
 
 
 RATE = ["--config.gan.optimiser.learning_rate=0.001"]
+SLOW = ["--config.gan.optimiser.learning_rate=0.0002"]
+CONSTANT = ["--config.gan.optimiser.schedule=constant", "--config.gan.optimiser.warmup_steps=0"]
 DEGRADED = ["--config.recogniser.degraded=0.3", "--config.gan.degraded=0.5"]
 COSINE = ["--config.gan.optimiser.schedule=cosine", "--config.gan.optimiser.warmup_steps=100"]
 NAMED = [*weights(0.02, 0.05, 0.05, feature_identity=1.0), *RATE, *COSINE]
@@ -74,9 +79,12 @@ SELDOM = ["--config.gan.train.validate_every=500", "--config.gan.train.checkpoin
 # from what the decoder cannot draw. In "identity" features name their person too, beside a light
 # game; in "identity_drawing" without one.
 SETTINGS = {
-    "warm_game": (3000, [*weights(0.02, 0.5, 0.1), "--config.gan.warm_start=both"]),
-    "drawing": (3000, [*NO_GAME, *RATE]),
-    "drawing_degraded": (3000, [*NO_GAME, *RATE, *DEGRADED]),
+    "warm_game": (
+        3000,
+        [*weights(0.02, 0.5, 0.1), *SLOW, *CONSTANT, "--config.gan.warm_start=both"],
+    ),
+    "drawing": (3000, [*NO_GAME, *RATE, *CONSTANT]),
+    "drawing_degraded": (3000, [*NO_GAME, *RATE, *CONSTANT, *DEGRADED]),
     "identity": (3000, NAMED),
     "identity_degraded": (3000, [*NAMED, *DEGRADED]),
     "identity_drawing": (3000, DRAWN_AND_NAMED),

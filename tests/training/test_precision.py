@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from benchmarks import training_steps
 from jaxgen.models.digits import LeNet
@@ -29,7 +30,7 @@ def equations(jaxpr):
     """All equations, those of inner functions, loops and branches too."""
     for equation in jaxpr.eqns:
         yield equation
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jaxprs_in_params(equation.params):
             yield from equations(inner)
 
 

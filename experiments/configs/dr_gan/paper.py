@@ -29,7 +29,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.gan.train.update(steps=40_000, batch_size=10, ema_decay=0.0, validate_every=2000)
     config.gan.train.update(log_every=50, checkpoint_every=2000)
     for optimiser in (config.gan.optimiser, config.gan.discriminator_optimiser):
-        optimiser.learning_rate = 2e-4
+        optimiser.update(learning_rate=2e-4, schedule="constant", warmup_steps=0)
     if variant:  # one image of each of 64 people
         config.gan.images = 1
         config.gan.train.batch_size = 64
