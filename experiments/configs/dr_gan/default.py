@@ -7,7 +7,8 @@ Four stages run one after the other and resume from their own folders: "recognis
 trained with identity labels alone, which is the baseline and the warm start; "pose", a judge of
 poses that never meets the generator; "decoder", which learns to draw from the recogniser's
 features; "gan". Differs from the paper: faces of 48 pixels, a quarter
-of the channels, a warm start, moving averages. paper.py beside this file turns all of that back.
+of the channels, a warm start, moving averages, and beside a light game a pixel loss and people's
+labels on features. paper.py beside this file turns all of that back.
 """
 
 import ml_collections
