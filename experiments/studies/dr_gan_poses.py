@@ -60,8 +60,8 @@ def weights(
     adversarial: float, identity: float, pose: float, *, feature_identity: float = 0.0, **others
 ) -> list[str]:
     """Of the game, as arguments; where `others` are silent the pixel loss has 30."""
-    values = dict(adversarial=adversarial, identity=identity, pose=pose, **others)
-    values["feature_identity"] = feature_identity
+    values = dict(adversarial=adversarial, identity=identity, pose=pose)
+    values |= dict(feature_identity=feature_identity, **others)
     return [f"--config.gan.weights.{name}={value}" for name, value in values.items()]
 
 
@@ -178,9 +178,8 @@ def main(_):
 def run_methods(dataset: str, seed: int, setting: str, workdirs: Path) -> None:
     """Multi-image DR-GAN and the recogniser that it began with, then the others."""
     metrics, whole = METRICS[dataset], job(dataset, "dr_gan_multi", seed, setting)
-    extra = [*CONFIDENCES]
-    if dataset != "cfp":
-        extra += ["pose_obedience", "identity_similarity"]
+    drawn = ["pose_obedience", "identity_similarity"]
+    extra = [] if dataset == "cfp" else [*CONFIDENCES, *drawn]
     for item in (whole, job(dataset, "dr_gan_single", seed, setting)):
         others = []
         if item is whole:

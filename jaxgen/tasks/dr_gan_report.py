@@ -81,6 +81,8 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
     pairs = open_pairs(config, probes)
     last = list(networks.encode)[-1]
     numbers, found = {}, {}
+    if pairs is None:  # people are identified
+        images, degraded = degraded_images(config, probes)
     for method, encode in networks.encode.items():
         found[method] = [encode(dr_gan_data.middle(config, part)) for part in (gallery, probes)]
         measured = calibration_numbers(config, encode, sets, probes, found[method][1])
@@ -93,7 +95,8 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
             both = (found[method][0], gallery), (found[method][1], probes)
             measured |= dr_gan_evaluation.identification_numbers(*both, config.pose.classes)
             measured |= dr_gan_evaluation.set_numbers(*both, largest=config.evaluate.images)
-            measured |= degraded_numbers(config, encode, *both)
+            worse = encode(images)
+            measured |= degraded_numbers(config, both[0], (worse, probes))
         suffix = "" if method == last else f"_{method}"
         numbers |= {f"{name}{suffix}": value for name, value in measured.items()}
     drawn = None
@@ -101,7 +104,8 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
         drawn = _draw(config, networks, probes, found[last][1])
         numbers |= drawing_numbers(config, networks, probes, drawn)
         numbers |= confidence_numbers(found[last][1], probes)
-        numbers |= degraded_confidences(config, networks.encode[last], probes)
+        if pairs is None:
+            numbers |= degraded_confidences(worse, degraded)  # of the last network
     records = {stage: read_metrics(workdir / stage / "metrics.jsonl") for stage in STAGES}
     rates = [line[_RATE] for line in records["gan"] or records["recogniser"] if _RATE in line]
     write_report(
@@ -189,11 +193,11 @@ def open_pairs(config, faces: Faces) -> Any:
     return None
 
 
-def worsened(config, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+def degraded_images(config, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
     """What a network sees of some faces when about half of them are blurred or noisy.
 
     Returns:
-        uint8 [N, S, S, C], the same in every run; and [N] bool, which pictures were made worse.
+        uint8 [N, S, S, C], the same in every run; and [N] bool, which pictures are degraded.
     """
     rng = np.random.default_rng(0)
     bad = rng.random((2, len(faces.name))) < 0.25
@@ -203,14 +207,18 @@ def worsened(config, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
     return images, bad.any(0)
 
 
-def degraded_numbers(config, encode, gallery, probes) -> dict[str, float]:
-    """Rank-1 of fused sets in which about half of the pictures are `worsened`.
+def degraded_numbers(config, gallery, probes) -> dict[str, float]:
+    """Rank-1 of fused sets in which about half of the pictures are degraded.
+
+    Args:
+        config: of the run.
+        gallery: (Encoded, Faces).
+        probes: the same, encoded from `degraded_images`.
 
     Returns:
         Percent: `rank1_degraded_images_N` by learned confidence, and `..._equal`.
     """
-    worse = encode(worsened(config, probes[1])[0]), probes[1]
-    numbers = dr_gan_evaluation.set_numbers(gallery, worse, largest=config.evaluate.images)
+    numbers = dr_gan_evaluation.set_numbers(gallery, probes, largest=config.evaluate.images)
     return {name.replace("rank1_", "rank1_degraded_"): value for name, value in numbers.items()}
 
 
@@ -277,11 +285,14 @@ def confidence_numbers(found: Encoded, faces: Faces) -> dict[str, float]:
     }
 
 
-def degraded_confidences(config, encode, faces: Faces) -> dict[str, float]:
-    """Mean confidence of blurred or noisy pictures, and of others: `confidence_degraded`, ..."""
-    images, worse = worsened(config, faces)
-    confidence = encode(images).confidence
-    parts = {"degraded": confidence[worse], "clean": confidence[~worse]}
+def degraded_confidences(found: Encoded, degraded: np.ndarray) -> dict[str, float]:
+    """Mean confidence of degraded pictures, and of the others: `confidence_degraded`, ...
+
+    Args:
+        found: N pictures, as `degraded_images` gives them.
+        degraded: [N] bool, which of them are.
+    """
+    parts = {"degraded": found.confidence[degraded], "clean": found.confidence[~degraded]}
     return {f"confidence_{kind}": float(part.mean()) for kind, part in parts.items() if part.size}
 
 
@@ -321,7 +332,7 @@ def _meanings(numbers) -> dict[str, str]:
         "tar_at_threshold": "pictures accepted as their own person at that threshold, percent",
         "far_at_threshold": "pictures accepted as another person at that threshold, percent",
         "pose_obedience": "synthetic faces in which the judge sees the wanted pose, percent",
-        "confidence_degraded": "mean confidence of pictures that were made blurred or noisy",
+        "confidence_degraded": "mean confidence of pictures that were blurred or made noisy",
         "confidence_clean": "mean confidence of the other pictures beside them",
         "identity_similarity": "cosine of a picture and its synthetic faces, by the recogniser",
         "identity_similarity_others": "the same with synthetic faces of other people",

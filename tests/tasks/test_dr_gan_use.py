@@ -253,7 +253,10 @@ def test_degraded_pictures_are_about_half_and_confidence_may_know_them():
         return encoded(np.eye(4)[named], np.where(worse[0], 1e-3, 1.0))
 
     gallery = encoded(np.eye(4)), made_faces(np.arange(4))
-    numbers = dr_gan_report.degraded_numbers(config, encode, gallery, (None, probes))
+    images, degraded = dr_gan_report.degraded_images(config, probes)
+    found = encode(images)
+    np.testing.assert_array_equal(degraded, worse[0])
+    numbers = dr_gan_report.degraded_numbers(config, gallery, (found, probes))
     assert 0.3 < worse[0].mean() < 0.55  # of two independent quarters 0.44
     for count in (1, 2):
         sets = dr_gan_evaluation.draw_sets(probes, count, seed=0)
@@ -262,7 +265,7 @@ def test_degraded_pictures_are_about_half_and_confidence_may_know_them():
     # With equal weights one bad picture ties with one good: not identified.
     both = 100 * (~worse[0][sets]).all(1).mean()
     np.testing.assert_allclose(numbers["rank1_degraded_images_2_equal"], both)
-    means = dr_gan_report.degraded_confidences(config, encode, probes)
+    means = dr_gan_report.degraded_confidences(found, degraded)
     assert means == pytest.approx({"confidence_degraded": 1e-3, "confidence_clean": 1.0})
 
 

@@ -48,7 +48,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.detector = detector()
     config.update(gan_sections())  # model, crops, generator, discriminator, gan
-    for stage, steps in dict(generator=250, discriminator=300, gan=250).items():  # for minutes
+    # Short stages, for two CPU cores.
+    for stage, steps in dict(generator=250, discriminator=300, gan=250).items():
         config[stage].train.steps = steps
     if variant not in ("", "smoke"):
         raise ValueError(f"default.py knows the variants '' and 'smoke', not {variant!r}")

@@ -28,7 +28,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.options.allow_partial = variant == "part"
     config.data.cache = variant == "part"  # all of it would take 30 GB
     config.test.split = "val"
-    config.update(gan_sections())  # their own lengths
+    config.update(gan_sections())  # stages longer than those of default.py
     detector = config.detector
     detector.train.update(size=256, max_boxes=200, steps=8000, validate_every=1000)
     detector.train.update(checkpoint_every=1000, log_every=50)
