@@ -31,9 +31,9 @@ STUDY, SEEDS = "tiny_faces_ablation", (0, 1, 2)
 # Data set -> (config, steps of the detector).
 DATASETS = {
     "synthetic_crowds": ("experiments/configs/tiny_faces/default.py", 800),
-    "wider_face": ("experiments/configs/tiny_faces/wider_face.py:part", 1500),
+    "wider_face": ("experiments/configs/tiny_faces/wider_face.py:part", 1000),
 }
-WARM_UP, STEPS = 600, 600  # of generator and classifier alone; of the game
+WARM_UP, STEPS = 300, 300  # of generator and classifier alone; of the game
 BATCHES = {"discriminator": 32, "gan": 16}  # crops of a step
 SPLITS = {"synthetic_crowds": "test", "wider_face": "val"}
 GAN_STAGES = "detector,crops,generator,discriminator,gan"
