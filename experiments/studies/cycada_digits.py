@@ -32,7 +32,7 @@ SEEDS = (0, 1, 2)
 DIRECTIONS = ("mnist_to_usps", "usps_to_mnist")
 STEPS, TUNING_STEPS = 3000, 1000  # of the translation
 # Besides: the way from MNIST's 60,000 images to USPS's 7,291 is the longer one.
-LONGER = {"mnist_to_usps": 6000}
+LONGER = {"mnist_to_usps": (6000, 12000)}
 SIZE = "features=16,blocks=2"  # of the generators
 RATES, CYCLES = (2e-4, 1e-3), (1.0, 10.0)  # of the generators; weight of the cycle loss
 CRITERION = "information_maximisation"
@@ -162,7 +162,7 @@ def main(_):
         }
         methods = [*METHODS, "pixel+feature"]
         others = [(method, "accuracy", f"accuracy_{method}") for method in methods]
-        longer = [wholes[d]._replace(steps=steps) for d, steps in LONGER.items()]
+        longer = [wholes[d]._replace(steps=n) for d, steps in LONGER.items() for n in steps]
         for whole in [*wholes.values(), *longer]:
             run(STUDY, whole, ["label_flip_rate"], others)
         for direction, whole in wholes.items():
