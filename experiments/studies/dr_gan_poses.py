@@ -53,6 +53,8 @@ RECOGNISER_STEPS = {"synthetic_multipie": 1200, "cfp": 1500}
 # method -> whether it draws from sets of images too; both see 64 images a step.
 METHODS = {"dr_gan_multi": True, "dr_gan_single": False, "no_drawing": True}
 SHARED = ("recogniser", "pose", "decoder")  # stages
+# The confidence as the game teaches it; a stage of its own: experiments/studies/dr_gan_confidence.
+STAGES = "--config.stages=recogniser,pose,decoder,gan"
 CRITERION = "rank1"
 
 
@@ -115,6 +117,7 @@ def job(dataset: str, method: str, seed: int, setting: str) -> records.Job:
             f"--config.gan.fuse={METHODS[method]}",
             *SELDOM,
             *arguments,
+            STAGES,
         ],
     )
 
@@ -145,7 +148,7 @@ def by_recogniser(jobs: list[records.Job]) -> list[list[records.Job]]:
 def longer_recogniser(whole: records.Job) -> records.Job:
     """The recogniser of a DR-GAN run with the steps of the last stage besides."""
     steps = RECOGNISER_STEPS[whole.dataset] + whole.steps
-    arguments = [argument for argument in whole.arguments if ".gan." not in argument]
+    arguments = [a for a in whole.arguments if ".gan." not in a and a != STAGES]
     return whole._replace(
         method="recogniser_longer",
         steps=steps,

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import jax
+import numpy as np
 
-from jaxgen.data import recognition_batches, recognition_sets
+from jaxgen.data import degradations, recognition_batches, recognition_sets
 from jaxgen.data.builders import registry
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.errors import ConfigError
@@ -75,7 +76,7 @@ def training_batches(config, part: str, faces: recognition_sets.Faces) -> Zipped
 
     Args:
         config: of the run.
-        part: "recogniser" or "judge" for batches of single pictures; "decoder" or "gan" for sets.
+        part: "recogniser" or "judge" for batches of single pictures; others for sets.
         faces: of the training people.
 
     Raises:
@@ -90,7 +91,7 @@ def training_batches(config, part: str, faces: recognition_sets.Faces) -> Zipped
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    if part in ("decoder", "gan"):
+    if part not in ("recogniser", "judge"):
         largest = max(map(len, faces.rows_of_people()))
         if largest < config.gan.images:
             raise ConfigError(
@@ -113,3 +114,17 @@ def training_batches(config, part: str, faces: recognition_sets.Faces) -> Zipped
 def middle(config, faces: recognition_sets.Faces) -> Any:
     """What a network sees of all faces in use: uint8 [N, S, S, C]."""
     return recognition_batches.middle(faces.image, config.data.size)
+
+
+def degraded(config, faces: recognition_sets.Faces) -> tuple[np.ndarray, np.ndarray]:
+    """What a network sees of some faces when about half of them are blurred or noisy.
+
+    Returns:
+        uint8 [N, S, S, C], the same in every run; and [N] bool, which pictures are degraded.
+    """
+    rng = np.random.default_rng(0)
+    bad = rng.random((2, len(faces.name))) < 0.25
+    images = middle(config, faces)
+    for kind, rows in zip(("blur", "noise"), bad, strict=True):
+        images = degradations.degrade(images, kind, 0.5 * rows, seed=0)
+    return images, bad.any(0)

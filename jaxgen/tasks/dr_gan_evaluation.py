@@ -13,7 +13,12 @@ from jaxgen.metrics import recognition
 from jaxgen.tasks import dr_gan, dr_gan_classifiers
 from jaxgen.training.whole_sets import compile_over_sets
 
-ENCODERS = {"recogniser": dr_gan_classifiers.encode, "gan": dr_gan.encode}  # by stage
+# By stage.
+ENCODERS = {
+    "recogniser": dr_gan_classifiers.encode,
+    "gan": dr_gan.encode,
+    "confidence": dr_gan.encode,
+}
 MOST_IN_PAIRS = 3000  # pictures that are compared all with all
 DRAWS = 20  # random sets of each person and size
 
@@ -220,6 +225,17 @@ def set_numbers(
             right = recognition.rank1(gallery[0].feature, gallery[1].identity, fused, people)
             numbers[f"rank1_images_{count}{name}"] = float(100 * right.mean())
     return numbers
+
+
+def degraded_confidences(found: Encoded, degraded: np.ndarray) -> dict[str, float]:
+    """Mean confidence of degraded pictures, and of the others: `confidence_degraded`, ...
+
+    Args:
+        found: N pictures, as `dr_gan_data.degraded` gives them.
+        degraded: [N] bool, which of them are.
+    """
+    parts = {"degraded": found.confidence[degraded], "clean": found.confidence[~degraded]}
+    return {f"confidence_{kind}": float(part.mean()) for kind, part in parts.items() if part.size}
 
 
 # -------------------------------------------------------------------------------- drawing

@@ -389,7 +389,7 @@ def export(config, workdir: Path, devices: Mesh) -> list[Path]:
             **facts,
         },
     )
-    if stage == "gan":
+    if stage != "recogniser":
         paths.append(folder / "rotate.stablehlo")
         write_artifact(
             paths[1],

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxgen.data import degradations, recognition_sets, verification_pairs
+from jaxgen.data import recognition_sets, verification_pairs
 from jaxgen.data.recognition_sets import Faces
 from jaxgen.metrics import recognition
 from jaxgen.tasks import dr_gan_data, dr_gan_evaluation, dr_gan_figures, dr_gan_stages
@@ -18,8 +18,8 @@ from jaxgen.training.figures import training_curves
 from jaxgen.training.logging import read_metrics
 from jaxgen.training.report import Picture, write_report
 
-# Stage -> method in tables and suffix of its figures.
-METHODS = {"recogniser": "recogniser", "gan": "dr_gan"}
+# Stage -> method in tables and suffix of its figures; of two stages of one method the last counts.
+METHODS = {"recogniser": "recogniser", "gan": "dr_gan", "confidence": "dr_gan"}
 _RATE = "train/images_per_second"
 SHOWN_PEOPLE = 6
 DRAWN_PICTURES = 64  # of the test set, for the figures of drawing
@@ -64,7 +64,8 @@ def load(config, workdir: Path, devices: Mesh) -> Networks:
     if "pose" in done:
         judge = partial(dr_gan_evaluation.compile_judge(config, devices), variables["pose"])
     if "gan" in done:
-        rotate = partial(dr_gan_evaluation.compile_rotate(config, devices), variables["gan"])
+        drawer = variables.get("confidence", variables["gan"])
+        rotate = partial(dr_gan_evaluation.compile_rotate(config, devices), drawer)
     return Networks(encode, judge, rotate, step)
 
 
@@ -82,7 +83,7 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
     last = list(networks.encode)[-1]
     numbers, found = {}, {}
     if pairs is None:  # people are identified
-        images, degraded = degraded_images(config, probes)
+        images, degraded = dr_gan_data.degraded(config, probes)
     for method, encode in networks.encode.items():
         found[method] = [encode(dr_gan_data.middle(config, part)) for part in (gallery, probes)]
         measured = calibration_numbers(config, encode, sets, probes, found[method][1])
@@ -104,8 +105,8 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
         drawn = _draw(config, networks, probes, found[last][1])
         numbers |= drawing_numbers(config, networks, probes, drawn)
         numbers |= confidence_numbers(found[last][1], probes)
-        if pairs is None:
-            numbers |= degraded_confidences(worse, degraded)  # of the last network
+        if pairs is None:  # `worse` is what the last network says
+            numbers |= dr_gan_evaluation.degraded_confidences(worse, degraded)
     records = {stage: read_metrics(workdir / stage / "metrics.jsonl") for stage in STAGES}
     rates = [line[_RATE] for line in records["gan"] or records["recogniser"] if _RATE in line]
     write_report(
@@ -193,27 +194,13 @@ def open_pairs(config, faces: Faces) -> Any:
     return None
 
 
-def degraded_images(config, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
-    """What a network sees of some faces when about half of them are blurred or noisy.
-
-    Returns:
-        uint8 [N, S, S, C], the same in every run; and [N] bool, which pictures are degraded.
-    """
-    rng = np.random.default_rng(0)
-    bad = rng.random((2, len(faces.name))) < 0.25
-    images = dr_gan_data.middle(config, faces)
-    for kind, rows in zip(("blur", "noise"), bad, strict=True):
-        images = degradations.degrade(images, kind, 0.5 * rows, seed=0)
-    return images, bad.any(0)
-
-
 def degraded_numbers(config, gallery, probes) -> dict[str, float]:
     """Rank-1 of fused sets in which about half of the pictures are degraded.
 
     Args:
         config: of the run.
         gallery: (Encoded, Faces).
-        probes: the same, encoded from `degraded_images`.
+        probes: the same, encoded from `dr_gan_data.degraded`.
 
     Returns:
         Percent: `rank1_degraded_images_N` by learned confidence, and `..._equal`.
@@ -283,17 +270,6 @@ def confidence_numbers(found: Encoded, faces: Faces) -> dict[str, float]:
         f"confidence_yaw_{value:g}": float(found.confidence[angle == value].mean())
         for value in np.unique(angle[np.isfinite(angle)])
     }
-
-
-def degraded_confidences(found: Encoded, degraded: np.ndarray) -> dict[str, float]:
-    """Mean confidence of degraded pictures, and of the others: `confidence_degraded`, ...
-
-    Args:
-        found: N pictures, as `degraded_images` gives them.
-        degraded: [N] bool, which of them are.
-    """
-    parts = {"degraded": found.confidence[degraded], "clean": found.confidence[~degraded]}
-    return {f"confidence_{kind}": float(part.mean()) for kind, part in parts.items() if part.size}
 
 
 def _headline(numbers) -> tuple[str, ...]:

@@ -20,10 +20,11 @@ from jaxgen.training.config import (
 from jaxgen.training.errors import ConfigError
 
 # In the order in which they run.
-STAGES = ("recogniser", "pose", "decoder", "gan")
+STAGES = ("recogniser", "pose", "decoder", "gan", "confidence")
 # How recognition is tested: docs/recognition_data.md.
 PROTOCOLS = ("identification", "verification", "official_folds", "templates")
-SECTIONS = {"recogniser": "recogniser", "pose": "judge", "decoder": "decoder", "gan": "gan"}
+# Stage -> its section of the config.
+SECTIONS = {stage: stage for stage in STAGES} | {"pose": "judge"}
 
 
 def _angles(value) -> str | None:
@@ -93,6 +94,9 @@ SCHEMA: Schema = {
     "gan.spectral": boolean,
     **_training("gan"),
     **optimiser_schema("gan.discriminator_optimiser"),
+    "confidence.degraded": number(0, 1),
+    "confidence.temperature": number(0, 10, above=True),
+    **_training("confidence"),
     "test.name": text,
     "test.manual_dir": text,
     "test.options.*": anything,
@@ -112,6 +116,12 @@ def check_config(config) -> None:
         raise ConfigError(
             "the stage 'decoder' compares with another picture of the person: it needs "
             "config.gan.images of 2 or more; or leave it out of config.stages."
+        )
+    if "confidence" in stages_of(config) and config.gan.images < 3:
+        raise ConfigError(
+            "the stage 'confidence' weighs two or more pictures of a person and compares them with "
+            "another one: it needs config.gan.images of 3 or more; or leave it out of "
+            "config.stages."
         )
     least = 2**config.model.halvings
     if config.data.size % least:

@@ -4,6 +4,7 @@
     pose          a judge of poses, for the report; it never meets the generator
     decoder       draws from the recogniser's features: where the game begins
     gan           encoder, decoder and discriminator
+    confidence    which pictures to trust, with all else as it is
 
 WORKDIR/<stage> holds checkpoints, metrics.jsonl and TensorBoard events. A finished stage is not
 trained again.
@@ -23,6 +24,7 @@ from jaxgen.data import text_files
 from jaxgen.tasks import (
     dr_gan,
     dr_gan_classifiers,
+    dr_gan_confidence,
     dr_gan_data,
     dr_gan_evaluation,
     dr_gan_warm_start,
@@ -65,6 +67,8 @@ def check_order(config, workdir: Path) -> None:
         needs.append(("recogniser", wish, 'set config.gan.warm_start="none"'))
     if "gan" in asked and config.gan.warm_decoder:
         needs.append(("decoder", "config.gan.warm_decoder", "set config.gan.warm_decoder=False"))
+    if "confidence" in asked:
+        needs.append(("gan", "the stage 'confidence'", "leave 'confidence' out"))
     for needed, wish, otherwise in needs:
         if needed not in asked and not is_done(config, workdir, needed):
             lacks = stages.progress(workdir / needed, config[SECTIONS[needed]].train.steps)
@@ -85,12 +89,12 @@ def done_stages(config, workdir: Path) -> tuple[str, ...]:
 
 
 def last_network(config, workdir: Path) -> str:
-    """The stage whose encoder to use: "gan", or the recogniser where that is not finished.
+    """The stage whose encoder to use: the last finished one that has an encoder.
 
     Raises:
         ConfigError: neither is finished.
     """
-    for stage in ("gan", "recogniser"):
+    for stage in ("confidence", "gan", "recogniser"):
         if is_done(config, workdir, stage):
             return stage
     lacks = stages.progress(workdir / "recogniser", config.recogniser.train.steps)
@@ -118,7 +122,9 @@ def people_count(workdir: Path) -> int:
 
 
 def restore(config, workdir: Path, devices: Mesh, stage: str, people: int) -> tuple[Any, int]:
-    """The averaged variables of a stage's network (of "gan": the generator), and their step.
+    """The averaged variables of a stage's network, and their step.
+
+    Of "gan" and "confidence" that is the generator.
 
     Args:
         config: of the run.
@@ -138,6 +144,8 @@ def restore(config, workdir: Path, devices: Mesh, stage: str, people: int) -> tu
 
 
 def _average(state):
+    if isinstance(state, dr_gan_confidence.State):
+        return dr_gan_confidence.with_channel(state.generator, state.network.ema["params"])
     player = state.generator if isinstance(state, dr_gan.State) else state.network
     return player.ema
 
@@ -148,6 +156,9 @@ def _init(config, stage, key, people):
     if stage == "decoder":
         recogniser = dr_gan_classifiers.init_state(config, "recogniser", key, people).network.ema
         return dr_gan_warm_start.init_decoder(config, key, recogniser)
+    if stage == "confidence":
+        generator = dr_gan.init_state(config, key, people).generator.ema
+        return dr_gan_confidence.init_state(config, key, generator)
     classes = len(config.pose.classes) if stage == "pose" else people
     return dr_gan_classifiers.init_state(config, SECTIONS[stage], key, classes)
 
@@ -159,10 +170,11 @@ def _train(config, workdir, devices, sets, stage):
     above = config[section].train.shard_parameters_above
     compile_init = partial(mesh.compile_init, devices, shard_above=above)
     state = compile_init(lambda key: _init(config, stage, key, people))(key)
-    known = {
-        name: restore(config, workdir, devices, name, people)[0]
+    began = {
+        name: restore(config, workdir, devices, name, people)
         for name in _starts_from(config, stage)
     }
+    known = {name: variables for name, (variables, _) in began.items()}
     if stage == "gan":
         step = partial(dr_gan.train_step, config)
         start = compile_init(lambda both: dr_gan_warm_start.start_from(config, both[0], **both[1]))
@@ -170,10 +182,15 @@ def _train(config, workdir, devices, sets, stage):
     elif stage == "decoder":
         step = partial(dr_gan_warm_start.decoder_step, config)
         state = state.replace(**known)
+    elif stage == "confidence":
+        step = partial(dr_gan_confidence.train_step, config)
+        state = compile_init(partial(dr_gan_confidence.init_state, config, key))(known["gan"])
     else:
         step = partial(dr_gan_classifiers.train_step, config, section)
     if stage == "decoder":
         validate = _drawing(config, devices, held_out, known["recogniser"])
+    elif stage == "confidence":
+        validate = _trust(config, devices, held_out)
     else:
         validate = _validation(config, devices, stage, held_out)
     stages.run(
@@ -185,6 +202,7 @@ def _train(config, workdir, devices, sets, stage):
         step=step,
         batches=dr_gan_data.training_batches(config, section, faces),
         validate=lambda state: validate(_average(state)),
+        began_from={name: step for name, (_, step) in began.items()},
     )
 
 
@@ -192,6 +210,8 @@ def _starts_from(config, stage) -> tuple[str, ...]:
     """The trained stages that a stage begins with."""
     if stage == "decoder":
         return ("recogniser",)
+    if stage == "confidence":
+        return ("gan",)
     warm = stage == "gan" and config.gan.warm_start != "none"
     return ("recogniser",) * warm + ("decoder",) * (stage == "gan" and config.gan.warm_decoder)
 
@@ -220,6 +240,17 @@ def _drawing(config, devices, held_out, recogniser):
         return {"pixel": pixel, "criterion": pixel}
 
     return error
+
+
+def _trust(config, devices, held_out):
+    """Generator's variables -> mean confidence of held-out pictures, clean and made worse."""
+    encode = dr_gan_evaluation.compile_encode(config, devices, "confidence")
+    images, degraded = dr_gan_data.degraded(config, held_out)
+
+    def confidences(variables):  # no number chooses: the last checkpoint is kept
+        return dr_gan_evaluation.degraded_confidences(encode(variables, images), degraded)
+
+    return confidences
 
 
 def _validation(config, devices, stage, held_out):

@@ -14,7 +14,13 @@ from experiments import dr_gan
 from experiments.configs.dr_gan import default
 from jaxgen.data import face_alignment, recognition_sets
 from jaxgen.tasks import dr_gan as task
-from jaxgen.tasks import dr_gan_data, dr_gan_predict, dr_gan_report, dr_gan_stages
+from jaxgen.tasks import (
+    dr_gan_data,
+    dr_gan_evaluation,
+    dr_gan_predict,
+    dr_gan_report,
+    dr_gan_stages,
+)
 from jaxgen.tasks.dr_gan_schema import check_config
 from jaxgen.training import checkpoint
 from jaxgen.training.errors import ConfigError
@@ -119,6 +125,24 @@ def test_warm_start_without_recogniser_is_refused(tmp_path):
         dr_gan_stages.check_order(config, tmp_path)
     config.stages, config.gan.warm_decoder = "gan", False
     dr_gan_stages.check_order(config, tmp_path)
+    config.stages = "confidence"
+    with pytest.raises(ConfigError, match="needs the stage 'gan'"):
+        dr_gan_stages.check_order(config, tmp_path)
+
+
+def test_the_last_stage_changes_no_feature(trained):
+    config, workdir = trained
+    devices, people = dr_gan.open_devices(config), dr_gan_stages.people_count(workdir)
+    images = dr_gan_data.middle(config, dr_gan_data.Sets(config).open("validation"))
+    assert dr_gan_stages.last_network(config, workdir) == "confidence"
+    before, after = (
+        dr_gan_evaluation.compile_encode(config, devices, stage)(
+            dr_gan_stages.restore(config, workdir, devices, stage, people)[0], images
+        )
+        for stage in ("gan", "confidence")
+    )
+    np.testing.assert_array_equal(before.feature, after.feature)
+    assert (before.confidence != after.confidence).any()
 
 
 def test_sets_larger_than_any_person_are_refused(trained):

@@ -3,8 +3,8 @@
 import pytest
 
 from experiments.configs.dr_gan import cfp, default
+from experiments.studies import dr_gan_confidence, records
 from experiments.studies import dr_gan_poses as study
-from experiments.studies import records
 from jaxgen.tasks.dr_gan_schema import WEIGHTS, check_config
 
 
@@ -39,6 +39,15 @@ def test_every_setting_is_a_config_that_can_run():
         check_config(config)
 
 
+def test_the_study_of_confidence_changes_one_stage_alone():
+    before, after = (dr_gan_confidence.job(method, 0) for method in dr_gan_confidence.METHODS)
+    pairs = list(zip(before.arguments, after.arguments, strict=True))
+    assert [after for before, after in pairs if before != after] == [
+        "--config.stages=recogniser,pose,decoder,gan,confidence"
+    ]
+    assert default.get_config().confidence.train.steps == dr_gan_confidence.STEPS
+
+
 def config_value(config, key):
     for part in key.split("."):
         config = config[part]
@@ -59,7 +68,7 @@ def test_the_longer_recogniser_is_the_same_but_for_its_steps(dataset, setting):
     longer = study.longer_recogniser(whole)
     assert longer.steps == study.RECOGNISER_STEPS[dataset] + whole.steps
     assert not any("config.gan" in argument for argument in longer.arguments)
-    of_recogniser = {argument for argument in whole.arguments if "recogniser" in argument}
+    of_recogniser = {a for a in whole.arguments if a.startswith("--config.recogniser.")}
     assert of_recogniser <= set(longer.arguments)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from experiments.configs.dr_gan import default
 from jaxgen.data import face_alignment, recognition_sets
 from jaxgen.data.verification_pairs import Pairs, TemplatePairs
-from jaxgen.tasks import dr_gan_evaluation, dr_gan_predict, dr_gan_report
+from jaxgen.tasks import dr_gan_data, dr_gan_evaluation, dr_gan_predict, dr_gan_report
 from jaxgen.tasks.dr_gan_evaluation import Encoded
 from jaxgen.tasks.dr_gan_predict import Gallery, Landmarks, Pictures
 from jaxgen.training.errors import ConfigError
@@ -253,7 +253,7 @@ def test_degraded_pictures_are_about_half_and_confidence_may_know_them():
         return encoded(np.eye(4)[named], np.where(worse[0], 1e-3, 1.0))
 
     gallery = encoded(np.eye(4)), made_faces(np.arange(4))
-    images, degraded = dr_gan_report.degraded_images(config, probes)
+    images, degraded = dr_gan_data.degraded(config, probes)
     found = encode(images)
     np.testing.assert_array_equal(degraded, worse[0])
     numbers = dr_gan_report.degraded_numbers(config, gallery, (found, probes))
@@ -265,7 +265,7 @@ def test_degraded_pictures_are_about_half_and_confidence_may_know_them():
     # With equal weights one bad picture ties with one good: not identified.
     both = 100 * (~worse[0][sets]).all(1).mean()
     np.testing.assert_allclose(numbers["rank1_degraded_images_2_equal"], both)
-    means = dr_gan_report.degraded_confidences(found, degraded)
+    means = dr_gan_evaluation.degraded_confidences(found, degraded)
     assert means == pytest.approx({"confidence_degraded": 1e-3, "confidence_clean": 1.0})
 
 

@@ -3,12 +3,13 @@
     python -m experiments.dr_gan
     python -m experiments.dr_gan --config.gan.fuse=False --workdir=runs/single
 
-Four stages run one after the other and resume from their own folders: "recogniser", the encoder
+Five stages run one after the other and resume from their own folders: "recogniser", the encoder
 trained with identity labels alone, which is the baseline and the warm start; "pose", a judge of
 poses that never meets the generator; "decoder", which learns to draw from the recogniser's
-features; "gan". Differs from the paper: faces of 48 pixels, a quarter
-of the channels, a warm start, moving averages, and beside a light game a pixel loss and people's
-labels on features. paper.py beside this file turns all of that back.
+features; "gan"; "confidence", which learns which pictures to trust. Differs from the paper: faces
+of 48 pixels, a quarter of the channels, a warm start, moving averages, beside a light game a pixel
+loss and people's labels on features, and the last stage. paper.py beside this file turns all of
+that back.
 """
 
 import ml_collections
@@ -20,8 +21,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """All keys of the system. Variants: "" (the main job), "smoke" (seconds, for tests)."""
     config = ml_collections.ConfigDict()
     config.seed = 0
-    # Of recogniser, pose, decoder, gan: see jaxgen/tasks/dr_gan_stages.
-    config.stages = "recogniser,pose,decoder,gan"
+    # Of recogniser, pose, decoder, gan, confidence: see jaxgen/tasks/dr_gan_stages.
+    config.stages = "recogniser,pose,decoder,gan,confidence"
 
     config.data = ml_collections.ConfigDict()
     config.data.name = "synthetic_multipie"
@@ -106,6 +107,13 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.gan.optimiser.warmup_steps = 50
     config.gan.discriminator_optimiser = optimiser(learning_rate=5e-4, b1=0.5)
 
+    config.confidence = ml_collections.ConfigDict()  # sets of gan.images pictures, as in `gan`
+    config.confidence.jitter = 0.25
+    config.confidence.degraded = 0.5  # share of the pictures made blurred or noisy
+    config.confidence.temperature = 0.1  # what cosines between sets and pictures are divided by
+    config.confidence.train = schedule(steps=300, batch_size=16, every=100)  # people
+    config.confidence.optimiser = optimiser(learning_rate=1e-2, schedule="cosine")
+
     config.test = ml_collections.ConfigDict()
     config.test.name = ""  # a data set to test on, "" = that of config.data
     config.test.manual_dir = ""
@@ -135,9 +143,10 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.pose.limit = 45.0
     config.model.update(width=1 / 16, halvings=1, features=8, noise=2)
     config.judge.width = 1 / 16
-    config.gan.images = 2
+    config.gan.images = 3
     config.evaluate.update(images=2, false_accept_rate=0.2)
-    for stage in (config.recogniser, config.judge, config.decoder, config.gan):
+    for name in ("recogniser", "judge", "decoder", "gan", "confidence"):
+        stage = config[name]
         stage.train.update(steps=4, batch_size=8, log_every=1, validate_every=2)
         stage.train.checkpoint_every = 2
     config.evaluate.batch_size = 8
