@@ -22,7 +22,7 @@ def grouped(rows: list[dict]) -> dict[tuple, dict[str, list[float]]]:
     for row in rows:
         key = tuple(row[k] for k in ("study", "dataset", "split", "variant", "steps", "method"))
         groups[key][row["metric"]].append(row["value"])
-    return dict(sorted(groups.items(), key=str))
+    return dict(sorted(groups.items(), key=lambda group: group[0]))
 
 
 def cell(values: list[float]) -> str:
