@@ -145,6 +145,16 @@ def test_the_last_stage_changes_no_feature(trained):
     assert (before.confidence != after.confidence).any()
 
 
+def test_a_stage_whose_beginning_has_trained_on_is_refused(trained, tmp_path):
+    config = trained[0].copy_and_resolve_references()
+    workdir = shutil.copytree(trained[1], tmp_path / "run")
+    config.stages, config.gan.train.steps = "gan,confidence", config.gan.train.steps + 2
+    with pytest.raises(ConfigError, match="'confidence' began from step 4 of 'gan'"):
+        dr_gan_stages.run_stages(
+            config, workdir, dr_gan.open_devices(config), dr_gan_data.Sets(config)
+        )
+
+
 def test_sets_larger_than_any_person_are_refused(trained):
     config = trained[0].copy_and_resolve_references()
     config.gan.images = 99
@@ -372,7 +382,7 @@ def test_artifacts_do_what_the_network_does(trained):
     devices = dr_gan.open_devices(config)
     paths = dr_gan_predict.export(config, workdir, devices)
     people = dr_gan_stages.people_count(workdir)
-    variables, _ = dr_gan_stages.restore(config, workdir, devices, "gan", people)
+    variables, _ = dr_gan_stages.restore(config, workdir, devices, "confidence", people)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, config.data.size, config.data.size, 3), np.uint8)
     feature, confidence = read_artifact(paths[0])(images)
