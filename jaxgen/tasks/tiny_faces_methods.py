@@ -107,10 +107,11 @@ def choose_fusions(
         made_with = {**facts, "step": method.step}
         tiny_faces_fusion.write(workdir / method.stage, choice, looks, truth, made_with)
         if hosts.is_first():
+            alone, with_it = choice.alone, choice.figures
             print(
                 f"{name}: {choice.fusion}; on held-out scenes AP below 16 px "
-                f"{choice.small_alone:.1f} -> {choice.small:.1f}, over 32 px "
-                f"{choice.large_alone:.1f} -> {choice.large:.1f}"
+                f"{alone.small:.1f} -> {with_it.small:.1f}, of all faces "
+                f"{alone.all:.1f} -> {with_it.all:.1f}"
             )
     hosts.wait_for_all("rules are chosen")
 

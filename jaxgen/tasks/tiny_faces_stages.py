@@ -181,6 +181,7 @@ def _choose_fusions(config, workdir, devices):
         "crops": {name: config.crops[name] for name in ("high", "margin")},
         "looks": {name: config.gan.fusion[name] for name in ("most", "move_boxes")},
         "scenes": len(held_out),
+        "figures": list(tiny_faces_fusion.Figures._fields),
     }
 
     def is_chosen(method):

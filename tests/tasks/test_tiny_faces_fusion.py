@@ -32,8 +32,8 @@ def seen(detector, gan):
 def test_a_good_second_look_is_used():
     look = seen([0.3, 0.5, 0.4, 0.6, 0.9], [0.9, 0.1, 0.1, 0.1, np.nan])
     choice = fusion.choose([look], TRUTH, nms_iou=0.35)
-    assert choice.small_alone == pytest.approx(25) and choice.small == pytest.approx(100)
-    assert choice.large == choice.large_alone == pytest.approx(100)
+    assert choice.alone.small == pytest.approx(25) and choice.figures.small == pytest.approx(100)
+    assert choice.figures.large == choice.alone.large == pytest.approx(100)
     joined = rescoring.join(look, choice.fusion, nms_iou=0.35)
     assert joined.scores[:4].argmax() == 0
 
@@ -42,7 +42,7 @@ def test_a_misleading_second_look_is_not():
     look = seen([0.6, 0.5, 0.4, 0.3, 0.9], [0.1, 0.9, 0.9, 0.9, np.nan])
     choice = fusion.choose([look], TRUTH, nms_iou=0.35)
     assert choice.fusion == fusion.candidates()[0] and choice.fusion.weight == 0
-    assert choice.small == choice.small_alone == pytest.approx(100)
+    assert choice.figures.small == choice.alone.small == pytest.approx(100)
 
 
 def test_large_faces_come_first():
@@ -60,17 +60,53 @@ def test_large_faces_come_first():
         {},
     )
     choice = fusion.choose([look], truth, nms_iou=0.35)
-    assert choice.fusion.weight == 0 and choice.small == pytest.approx(50)
+    assert choice.fusion.weight == 0 and choice.figures.small == pytest.approx(50)
     kind = look._replace(face_probability=np.array([0.9, 0.1, 0.99, np.nan], np.float32))
     choice = fusion.choose([kind], truth, nms_iou=0.35)
-    assert choice.fusion.longest_side == 32 and choice.small == pytest.approx(100)
+    assert choice.fusion.longest_side == 32 and choice.figures.small == pytest.approx(100)
+
+
+def looked(boxes, detector, gan):
+    arrays = (np.array(x, np.float32) for x in (boxes, detector, gan))
+    return rescoring.Look(*arrays, None, (200, 200), {}, {})
+
+
+def test_faces_between_the_sizes_are_not_paid_with():
+    # The second look finds the tiny face, and is wrong about those of 20 pixels.
+    middle, wrong = [50, 10, 66, 30], [80, 10, 96, 30]
+    truth = GroundTruth(["a"], [np.array([TINY, middle], np.float32)], [np.ones(2, bool)])
+    look = looked(
+        [TINY, *WRONG, middle, wrong], [0.3, 0.5, 0.4, 0.6, 0.9, 0.2], [0.9, *4 * [0.1], 0.9]
+    )
+    choice = fusion.choose([look], truth, nms_iou=0.35)
+    assert choice.figures.middle == choice.alone.middle == pytest.approx(100)
+    assert choice.fusion.longest_side < 20 and choice.figures.small > choice.alone.small
+
+
+def test_small_faces_must_not_outrank_the_others_wrongly():
+    # Of small boxes alone the second look is right, but it is surer of all of them than the
+    # detector is of large faces: the mistakes among them come before these.
+    large = [[20 * n, 100, 20 * n + 15, 140] for n in range(8)]
+    truth = GroundTruth(["a"], [np.array([TINY, *large], np.float32)], [np.ones(9, bool)])
+    look = looked(
+        [TINY, *WRONG, *large],
+        [0.2, 0.25, 0.15, 0.1, *8 * [0.5]],
+        [0.999, 0.99, 0.99, 0.99, *8 * [np.nan]],
+    )
+    choice = fusion.choose([look], truth, nms_iou=0.35)
+    assert choice.alone.small == pytest.approx(50)
+    assert choice.alone.all > 98
+    # A rule that puts the tiny face first exists; all faces together would pay for it.
+    joined = rescoring.join(look, rescoring.Fusion("mean_logit", 0.2, 12.0), nms_iou=0.35)
+    assert joined.scores[:4].argmax() == 0 and (joined.scores[:4] > 0.5).any()
+    assert choice.fusion == fusion.candidates()[0]
 
 
 def test_without_tiny_faces_the_detector_stays_alone():
     look = seen([0.3, 0.5, 0.4, 0.6, 0.9], [0.9, 0.1, 0.1, 0.1, np.nan])
     truth = GroundTruth(["a"], [TRUTH.boxes[0][1:]], [np.ones(1, bool)])
     choice = fusion.choose([look], truth, nms_iou=0.35)
-    assert choice.fusion.weight == 0 and np.isnan(choice.small)
+    assert choice.fusion.weight == 0 and np.isnan(choice.figures.small)
 
 
 def test_the_choice_is_kept_with_every_proposal(tmp_path):
