@@ -1,12 +1,11 @@
 """Which pictures to trust: DR-GAN's confidence, trained on by itself.
 
 In the papers the confidence learns from fused drawings alone, and in a short training it hardly
-moves. Here everything else stands still. A set of a person's pictures, some of them blurred or
-noisy, becomes one feature; that feature should be nearer to another, clean picture of the person
-than to those of the other people in the batch. All that can help is to trust the better pictures
-more. Only ratios of confidences matter to that, so a second term holds their mean at 0.5. Not in
-the papers; the loss is that of contrastive learning (van den Oord et al., 2018), and what it
-compares is what recognition compares.
+moves. Here everything else stands still. Some pictures of a set are made blurred or noisy, and what
+is fused from them, weighted by confidence, should be what the clean pictures would have given, all
+weighted alike. All that can help is to trust the better pictures more. No label is needed, so it
+cannot matter which of the people an encoder has learned by heart. Only ratios of confidences count
+there; a second term holds their mean at 0.5. Not in the papers.
 
 What moves is the last channel of the encoder's last convolution, and the scale and bias of its
 normalisation. All statistics are the running ones, so that training sees what use will see.
@@ -54,74 +53,54 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     """One step of the confidence.
 
     Args:
-        config: confidence.degraded is the share of pictures made worse, confidence.temperature
-            what cosines are divided by.
+        config: confidence.degraded is the share of pictures made worse.
         state: donated by the compiled step.
-        batch: as of `dr_gan.train_step`; n >= 3, so that there is a choice.
+        batch: as of `dr_gan.train_step`; n >= 2, so that there is a choice.
 
     Returns:
-        The next state and scalar metrics; "accuracy" is the share of sets that are nearest to their
-        own person.
+        The next state and scalar metrics. "distance" is the mean squared distance between what
+        worse and what clean pictures give, as a share of the variance of the clean features;
+        "distance_equal" the same where the worse ones are weighted alike.
     """
     section = config.confidence
 
     def loss_of(channel, faces, key):
         people, count = faces["mask"].shape
-        images = scale(faces["image"])
-        worse = degrade_some(key, images.reshape(-1, *images.shape[2:]), share=section.degraded)
-        # The first picture of a set is looked for, clean; the others are what it is known by.
-        images = images.at[:, 1:].set(worse.reshape(images.shape)[:, 1:])
+        clean = scale(faces["image"]).reshape(-1, *faces["image"].shape[2:])
+        worse = degrade_some(key, clean, share=section.degraded)
         found = with_channel(state.generator, channel)
         feature, confidence = dr_gan.encoder_net(config).apply(
             {kind: found[kind]["encoder"] for kind in ("params", "batch_stats")},
-            images.reshape(-1, *images.shape[2:]),
+            jnp.concatenate([clean, worse]),
             train=False,
         )
-        feature = jax.lax.stop_gradient(feature).reshape(people, count, -1)
-        confidence, mask = confidence.reshape(people, count), faces["mask"]
-        fused = dr_gan.fuse(feature[:, 1:], confidence[:, 1:], mask[:, 1:])
-        there = mask[:, 0] & mask[:, 1:].any(-1)
-        each, right = contrast(
-            fused, feature[:, 0], faces["identity"], there, temperature=section.temperature
-        )
-        level = masked_mean(confidence, mask) - 0.5
-        loss = masked_mean(each, there) + jnp.square(level)
-        return loss, (({}, masked_mean(1.0 * right, there)), ())
+        clean, worse = jax.lax.stop_gradient(feature).reshape(2, people, count, -1)
+        confidence = confidence.reshape(2, people, count)
+        mask, alike = faces["mask"], jnp.ones((people, count))
+        wanted, there = dr_gan.fuse(clean, alike, mask), mask.any(-1)
+        middle = jnp.where(mask[..., None], clean, 0).sum((0, 1)) / jnp.maximum(mask.sum(), 1)
+        variance = masked_mean(jnp.square(clean - middle).sum(-1), mask)
 
-    (loss, ((statistics, accuracy), _)), grads = value_and_grad(
-        loss_of, section.train.micro_batches
-    )(state.network.params, batch["faces"], jax.random.fold_in(state.key, state.step))
+        def distance(weights):
+            error = jnp.square(dr_gan.fuse(worse, weights, mask) - wanted).sum(-1)
+            return masked_mean(error, there) / jnp.maximum(variance, 1e-12)
+
+        means = {"distance": distance(confidence[1]), "distance_equal": distance(alike)}
+        level = masked_mean(confidence.mean(0), mask) - 0.5
+        return means["distance"] + jnp.square(level), (means, ())
+
+    (loss, (means, _)), grads = value_and_grad(loss_of, section.train.micro_batches)(
+        state.network.params, batch["faces"], jax.random.fold_in(state.key, state.step)
+    )
     network, norms = update(
         state.network,
         grads,
-        statistics,
+        {},
         optimiser=_optimiser(config),
         ema_decay=ema_decay_at(state.step, section.train.ema_decay),
     )
     state = state.replace(step=state.step + 1, network=network)
-    return state, {"loss": loss, "accuracy": accuracy, **norms}
-
-
-def contrast(
-    fused: jax.Array, clean: jax.Array, identity: jax.Array, there: jax.Array, *, temperature: float
-) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy of finding each person's picture among those of all people of a batch.
-
-    Args:
-        fused: [P, F] features of sets.
-        clean: [P, F] features of one picture each.
-        identity: [P] people; two sets of one person are no contrast to each other.
-        there: [P] bool, False for people who lack either.
-        temperature: what cosines are divided by.
-
-    Returns:
-        [P] losses, and [P] bool, whether a set is nearest to its own person.
-    """
-    cosines = jnp.einsum("pf,qf->pq", _unit(fused), _unit(clean), precision="highest")
-    own = jnp.eye(len(identity), dtype=bool)
-    others = (identity[:, None] != identity) & there
-    logits = jnp.where(own | others, cosines / temperature, -jnp.inf)
-    return -jnp.diag(jax.nn.log_softmax(logits)), logits.argmax(-1) == jnp.arange(len(identity))
+    return state, {"loss": loss, **means, **norms}
 
 
 def channel_of(params: Any) -> dict[str, jax.Array]:
@@ -163,10 +142,6 @@ def _last_layer(trunk):
 def _last_names(trunk):
     count = sum(name.startswith("SameConv_") for name in trunk)
     return f"SameConv_{count - 1}", f"BatchNorm_{count - 1}"
-
-
-def _unit(features):
-    return features / jnp.maximum(jnp.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
 
 
 def _optimiser(config):

@@ -95,7 +95,6 @@ SCHEMA: Schema = {
     **_training("gan"),
     **optimiser_schema("gan.discriminator_optimiser"),
     "confidence.degraded": number(0, 1),
-    "confidence.temperature": number(0, 10, above=True),
     **_training("confidence"),
     "test.name": text,
     "test.manual_dir": text,
@@ -117,11 +116,10 @@ def check_config(config) -> None:
             "the stage 'decoder' compares with another picture of the person: it needs "
             "config.gan.images of 2 or more; or leave it out of config.stages."
         )
-    if "confidence" in stages_of(config) and config.gan.images < 3:
+    if "confidence" in stages_of(config) and config.gan.images < 2:
         raise ConfigError(
-            "the stage 'confidence' weighs two or more pictures of a person and compares them with "
-            "another one: it needs config.gan.images of 3 or more; or leave it out of "
-            "config.stages."
+            "the stage 'confidence' weighs pictures of a person: it needs config.gan.images of 2 "
+            "or more; or leave it out of config.stages."
         )
     least = 2**config.model.halvings
     if config.data.size % least:

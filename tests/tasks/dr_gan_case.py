@@ -13,8 +13,6 @@ PEOPLE = 5
 
 def tiny(**changes):
     config = default.get_config("smoke")
-    config.stages = "recogniser,pose,decoder,gan"
-    config.gan.images = 2
     config.gan.warm_start = "encoder"
     config.gan.optimiser.update(schedule="constant", warmup_steps=0)  # every step moves something
     config.update_from_flattened_dict(changes)

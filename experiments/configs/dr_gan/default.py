@@ -110,9 +110,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.confidence = ml_collections.ConfigDict()  # sets of gan.images pictures, as in `gan`
     config.confidence.jitter = 0.25
     config.confidence.degraded = 0.5  # share of the pictures made blurred or noisy
-    config.confidence.temperature = 0.1  # what cosines between sets and pictures are divided by
     config.confidence.train = schedule(steps=300, batch_size=16, every=100)  # people
-    config.confidence.optimiser = optimiser(learning_rate=1e-2, schedule="cosine")
+    config.confidence.optimiser = optimiser(learning_rate=0.05, schedule="cosine")
 
     config.test = ml_collections.ConfigDict()
     config.test.name = ""  # a data set to test on, "" = that of config.data
@@ -143,7 +142,7 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.pose.limit = 45.0
     config.model.update(width=1 / 16, halvings=1, features=8, noise=2)
     config.judge.width = 1 / 16
-    config.gan.images = 3
+    config.gan.images = 2
     config.evaluate.update(images=2, false_accept_rate=0.2)
     for name in ("recogniser", "judge", "decoder", "gan", "confidence"):
         stage = config[name]
