@@ -6,8 +6,9 @@ The default config with a shorter decoder and game, so that two cores can pay th
 synthetic_multipie: the recogniser, whose pictures weigh alike; DR-GAN with the confidence that its
 game has taught; and the same networks after the stage "confidence". Rank-1 of fused sets of 1 to 6
 pictures of 25 test people, weighted by confidence and alike. The second run of a seed takes over
-the stages of the first, so each recorded command gives the same run by itself. Nothing is chosen
-here: loss and learning rate of the stage were, on held-out training people. Stop it at any time and start it again. Records: docs/results/dr_gan.jsonl.
+the stages of the first, so each recorded command gives the same run by itself. The stage's loss and
+learning rate were chosen on held-out training people, and here nothing is. Stop it at any time and
+start it again. Records: docs/results/dr_gan.jsonl.
 """
 
 from functools import partial
