@@ -64,8 +64,7 @@ def load(config, workdir: Path, devices: Mesh) -> Networks:
     if "pose" in done:
         judge = partial(dr_gan_evaluation.compile_judge(config, devices), variables["pose"])
     if "gan" in done:
-        drawer = variables.get("confidence", variables["gan"])
-        rotate = partial(dr_gan_evaluation.compile_rotate(config, devices), drawer)
+        rotate = partial(dr_gan_evaluation.compile_rotate(config, devices), variables["gan"])
     return Networks(encode, judge, rotate, step)
 
 

@@ -92,7 +92,7 @@ def last_network(config, workdir: Path) -> str:
     """The stage whose encoder to use: the last finished one that has an encoder.
 
     Raises:
-        ConfigError: neither is finished.
+        ConfigError: none is finished.
     """
     for stage in ("confidence", "gan", "recogniser"):
         if is_done(config, workdir, stage):
