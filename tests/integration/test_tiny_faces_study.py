@@ -22,7 +22,7 @@ def test_classifiers_of_all_rows_see_equally_many_crops(dataset):
                 for stage in stages
             )
         )
-    assert seen == {600 * 32 + 600 * 16}
+    assert seen == {300 * 32 + 300 * 16}
 
 
 def test_rows_differ_in_one_part_each():
