@@ -104,8 +104,13 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
 
 
 def channel_of(params: Any) -> dict[str, jax.Array]:
-    """The part of a generator's params that makes the confidence: "kernel", "scale", "bias"."""
-    conv, norm = _last_layer(params["encoder"]["trunk"])
+    """The part of a generator's params that makes the confidence.
+
+    Returns:
+        "kernel" [3, 3, C] of the C channels before the last layer, "scale" [] and "bias" [].
+    """
+    trunk = params["encoder"]["trunk"]
+    conv, norm = (trunk[name] for name in _last_names(trunk))
     return {
         "kernel": conv["kernel"][..., -1],
         "scale": norm["scale"][-1],
@@ -133,10 +138,6 @@ def with_channel(generator: Any, channel: Any) -> Any:
     }
     params = {**generator["params"], "encoder": {**encoder, "trunk": trunk}}
     return {**generator, "params": params}
-
-
-def _last_layer(trunk):
-    return tuple(trunk[name] for name in _last_names(trunk))
 
 
 def _last_names(trunk):

@@ -61,12 +61,16 @@ def test_without_worse_pictures_equal_weights_are_perfect(case):
     config.confidence.degraded = 0.0
     state = dr_gan_confidence.init_state(config, run_key(0), generator)
     # Confidences that differ: an untrained encoder says nearly the same of every picture.
-    moved = {**state.network.params, "scale": jnp.asarray(50.0)}
+    params = jax.tree.map(lambda x: 15 * x if x.ndim == 4 else x, generator["params"])
+    state = state.replace(generator={**generator, "params": params})
+    kernel = 15 * state.network.params["kernel"]
+    moved = {**state.network.params, "kernel": kernel, "scale": jnp.asarray(1.0)}
     state = state.replace(network=state.network.replace(params=moved))
     _, metrics = jax.jit(partial(dr_gan_confidence.train_step, config))(
         state, {"faces": faces(config)}
     )
     np.testing.assert_allclose(metrics["distance_equal"], 0, atol=1e-6)
+    assert metrics["distance"] > 1e-5  # other weights are not
 
 
 def test_pictures_made_worse_are_trusted_less():
