@@ -40,6 +40,9 @@ def backward(x: chex.Array, kernel: chex.Array, grad: chex.Array, stride: int, p
     Returns:
         Gradients shaped like x and kernel.
     """
+    # The gradient to the kernel reads both with their axes exchanged. XLA would compute what made
+    # them once more, value by value in that order, instead of copying the results.
+    x, grad = jax.lax.optimization_barrier((x, grad))
     if few_channels.suits(x, kernel, stride, padding):
         to_input, to_kernel = few_channels.backward(pad(x, padding), kernel, grad)
         h, w = x.shape[1:3]
