@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 RECORDS = Path(__file__).parents[1] / "docs" / "results" / "speed.jsonl"
@@ -199,19 +200,28 @@ def records(study: str, name: str, variant: str, seconds, *, ours: str, items: i
 
 
 def record(study: str, name: str, *, method, variant, rounds, metric, value) -> dict:
-    """One line of docs/results/speed.jsonl; the command is that of this process."""
+    """One line of docs/results/speed.jsonl; the command is that of this process.
+
+    The variant gets the installed versions, on which speed hangs as much as on the code.
+    """
     return {
         "study": study,
         "dataset": name,
         "split": "",
         "method": method,
-        "variant": variant,
+        "variant": ",".join(filter(None, (variant, versions()))),
         "seed": 0,
         "steps": rounds,
         "metric": metric,
         "value": round(value, 4),
         "command": " ".join(["python", "-m", f"benchmarks.{study}", *sys.argv[1:]]),
     }
+
+
+def versions() -> str:
+    """As "jax=0.11.2,torch=2.13.0": what is installed of both."""
+    found = {item.name.lower(): item.version for item in metadata.distributions() if item.name}
+    return ",".join(f"{name}={found[name]}" for name in ("jax", "torch") if name in found)
 
 
 def append(rows: list[dict], path: Path = RECORDS) -> None:

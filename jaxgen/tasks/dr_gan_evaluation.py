@@ -191,10 +191,14 @@ def identification_numbers(
 
 
 def draw_sets(faces: Faces, count: int, *, seed: int) -> np.ndarray:
-    """Random sets of pictures: rows [people x DRAWS, count], of people who have that many."""
-    rng = np.random.default_rng((seed, count))
-    rows = [own for own in faces.rows_of_people() if len(own) >= count]
-    sets = [rng.permutation(own)[:count] for own in rows for _ in range(DRAWS)]
+    """Random sets of pictures: rows [people x DRAWS, count], of people who have that many.
+
+    A set of one more picture is the same set and that picture, so that what more pictures are
+    worth does not hang on which sets were drawn.
+    """
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(own) for own in faces.rows_of_people() for _ in range(DRAWS)]
+    sets = [order[:count] for order in orders if len(order) >= count]
     return np.array(sets, int).reshape(-1, count)
 
 

@@ -4,6 +4,7 @@ import json
 import time
 from functools import partial
 
+import jax
 import pytest
 
 from benchmarks import timing
@@ -30,3 +31,8 @@ def test_one_round_can_be_reported(capsys):
     ratio = timing.report("work", {"ours": [2.0], "peer": [1.0]}, ours="ours", items=4)
     assert ratio == 0.5
     assert "ours is 0.50 times as fast as peer" in capsys.readouterr().out
+
+
+def test_a_record_names_the_version_of_jax():
+    facts = dict(method="jaxgen", variant="batch=2", rounds=3, metric="seconds", value=1.0)
+    assert f"batch=2,jax={jax.__version__}" in timing.record("study", "step", **facts)["variant"]

@@ -269,6 +269,17 @@ def test_degraded_pictures_are_about_half_and_confidence_may_know_them():
     assert means == pytest.approx({"confidence_degraded": 1e-3, "confidence_clean": 1.0})
 
 
+def test_a_larger_set_is_a_smaller_one_and_one_more_picture():
+    faces = made_faces([0] * 3 + [1] * 5 + [2])
+    sets = {count: dr_gan_evaluation.draw_sets(faces, count, seed=3) for count in (1, 2, 3, 4)}
+    assert [len(rows) / dr_gan_evaluation.DRAWS for rows in sets.values()] == [3, 2, 2, 1]
+    np.testing.assert_array_equal(sets[3][:, :2], sets[2])
+    fours = faces.identity[sets[3][:, 0]] == 1  # only person 1 has so many
+    np.testing.assert_array_equal(sets[4][:, :3], sets[3][fours])
+    assert all(len(set(row)) == 4 for row in sets[4].tolist())
+    assert len({tuple(row) for row in sets[4].tolist()}) > 1
+
+
 def test_confidence_is_averaged_by_the_size_of_the_yaw():
     found = encoded(np.ones((5, 2)), confidence=[0.1, 0.3, 0.5, 0.75, 0.9])
     numbers = dr_gan_report.confidence_numbers(found, made_faces([0] * 5, [-30, 30, 0, 0, np.nan]))
