@@ -251,7 +251,9 @@ def discriminator_loss(
         "game_accuracy": both(on_real.real > 0, on_fake.real < 0),
     }
     batch_stats = {REAL: stats_real, SUPER_RESOLVED: stats_fake}
-    return sum(terms.values()), (terms | accuracies, batch_stats)
+    weights = {"adversarial": config.gan.discriminator_adversarial}
+    loss = sum(weights.get(name, 1.0) * value for name, value in terms.items())
+    return loss, (terms | accuracies, batch_stats)
 
 
 # ----------------------------------------------------------------------------- evaluation

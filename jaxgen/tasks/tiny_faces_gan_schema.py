@@ -64,6 +64,7 @@ GAN_SCHEMA: Schema = {
     "gan.weights.adversarial": number(0, 1000),
     "gan.weights.classification": number(0, 1000),
     "gan.weights.box": number(0, 1000),
+    "gan.discriminator_adversarial": number(0, 1000),
     **_training("gan"),
     **optimiser_schema("gan.optimiser"),
     **optimiser_schema("gan.discriminator_optimiser"),

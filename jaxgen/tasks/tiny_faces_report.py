@@ -22,6 +22,7 @@ from jaxgen.training.report_page import Table
 
 _SHOWN = 6  # annotated pictures
 _RATE = "train/images_per_second"
+_HELD_OUT = "validation_ap_height_0_16"
 # What a rule is chosen by -> column.
 _CHOSEN = {
     "small": "below 16 px",
@@ -58,11 +59,13 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
         last = measured
     if len(methods) == 1:
         numbers = {}
+    chosen = _chosen_rules(config, workdir, list(methods)[1:])
+    held_out = {f"{_HELD_OUT}_{method}": rule["figures"]["ap_small"] for method, rule in chosen}
     ceilings = tiny_faces_evaluation.ceiling_numbers(methods["detector"], truth)
     numbers |= ceilings
     gan = tiny_faces_gan_report.measure(config, workdir, devices)
     records = read_metrics(workdir / "detector" / "metrics.jsonl")
-    numbers = last | numbers | gan.numbers | counted(records)
+    numbers = last | numbers | held_out | gan.numbers | counted(records)
     rates = [line[_RATE] for line in records if _RATE in line]
     name = config.test.name or config.data.name
     write_report(
@@ -78,11 +81,11 @@ def write(config, workdir: Path, devices: Mesh) -> dict[str, float]:
         pictures=[*_pictures(scenes, truth, methods, records), *gan.pictures],
         tables=[
             _table(truth, methods, ceilings),
-            *_fusion_tables(config, workdir, list(methods)[1:]),
+            *_fusion_tables(chosen),
             *gan.tables,
         ],
         headline=["ap", *(key for key in last if key.startswith("ap_height_"))][:4],
-        meanings=_meanings(last) | gan.meanings,
+        meanings=_meanings([*last, *held_out]) | gan.meanings,
     )
     return numbers
 
@@ -107,6 +110,8 @@ def _meanings(numbers) -> dict[str, str]:
             low, high = name.removeprefix("ap_height_").split("_")
             which = f"{low} pixels and more" if high == "inf" else f"{low} to {high} pixels"
             meanings[name] = f"faces of {which}, percent"
+        elif name.startswith(_HELD_OUT):
+            meanings[name] = "faces below 16 pixels of the held-out scenes that chose the rule"
         elif name in ("ap_easy", "ap_medium", "ap_hard"):
             meanings[name] = "official level of WIDER FACE, percent"
     return {name: meanings[name] for name in numbers if name in meanings}
@@ -125,13 +130,20 @@ def _table(truth, methods, ceilings) -> Table:
     return Table("Average precision by height of the face", ("method", "all", *columns), rows)
 
 
-def _fusion_tables(config, workdir, methods) -> list[Table]:
-    """What was chosen on held-out scenes, a row a method; none where nothing was to be chosen."""
-    if config.gan.fusion.rule != "chosen" or not methods:
+def _chosen_rules(config, workdir, methods) -> list[tuple[str, dict]]:
+    """What was chosen for each method; none where nothing was to be chosen."""
+    if config.gan.fusion.rule != "chosen":
+        return []
+    folders = [workdir / tiny_faces_methods.STAGES[method] for method in methods]
+    return list(zip(methods, map(tiny_faces_fusion.read, folders), strict=True))
+
+
+def _fusion_tables(chosen) -> list[Table]:
+    """What was chosen on held-out scenes, a row a method."""
+    if not chosen:
         return []
     rows = []
-    for method in methods:
-        content = tiny_faces_fusion.read(workdir / tiny_faces_methods.STAGES[method])
+    for method, content in chosen:
         figures = {name: _rounded(value) for name, value in content["figures"].items()}
         pairs = [f"{figures[f'ap_{name}_alone']} -> {figures[f'ap_{name}']}" for name in _CHOSEN]
         rows.append((method, *content["fusion"].values(), *pairs))

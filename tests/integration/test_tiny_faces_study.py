@@ -34,6 +34,28 @@ def test_rows_differ_in_one_part_each():
     assert "generator" not in study.ROWS["generator"][0]
 
 
+def test_remedies_change_what_they_name_and_have_the_budget_of_the_full_method():
+    full = study.job("wider_face", "full", 0)
+    for remedy, changes in study.REMEDIES.items():
+        item = study.job("wider_face", "full", 0, remedy)
+        assert set(item.arguments) - set(full.arguments) == set(changes)
+        assert item.name != full.name and item.steps == full.steps
+
+
+def test_the_best_remedy_is_the_best_on_held_out_scenes_once_all_are_tried(monkeypatch):
+    def rows(values, **facts):
+        shared = dict(study=study.STUDY, dataset="wider_face", metric=study.CRITERION, seed=0)
+        variants = [f"compact,{name}" for name in study.REMEDIES]
+        pairs = zip(variants, values, strict=False)
+        return [shared | dict(variant=name, value=value) | facts for name, value in pairs]
+
+    found = rows([1, 3, 2]) + rows([9], variant="compact") + rows([9], dataset="synthetic_crowds")
+    monkeypatch.setattr(records, "read", lambda system: found)
+    assert study.best_remedy("wider_face") == ""
+    found += rows([1, 3, 2, 0])[3:] + rows([9], seed=1) + rows([9], metric="ap_height_0_16")
+    assert study.best_remedy("wider_face") == list(study.REMEDIES)[1]
+
+
 def test_every_row_of_the_table_is_recorded():
     recorded = {row[0] for method in study.ROWS for row in study.options(method)["others"]}
     assert recorded == {*study.ROWS, "detector", "bicubic", "oracle"}

@@ -124,7 +124,7 @@ def test_four_groups_of_the_discriminator(monkeypatch):
     crops = tiny_faces.Crops(None, jnp.zeros((2, 4, 4, 3)), is_face, paired, jnp.zeros((2, 4)))
     config = tiny(**{"gan.weights.box": 0.0})
 
-    def loss(real_logits, face_logits):
+    def loss(real_logits, face_logits, config=config):
         said = {
             "real": Judgement(real_logits[0], face_logits[0], None),
             "super_resolved": Judgement(real_logits[1], face_logits[1], None),
@@ -141,6 +141,10 @@ def test_four_groups_of_the_discriminator(monkeypatch):
             # Each of the four groups weighs the same: half of half the batch.
             np.testing.assert_allclose(loss(real.at[group, row].mul(-1), face) - best, 9 / 4, 1e-2)
             np.testing.assert_allclose(loss(real, face.at[group, row].mul(-1)) - best, 9 / 4, 1e-2)
+    # The game may weigh less than faces do.
+    light = tiny(**{"gan.weights.box": 0.0, "gan.discriminator_adversarial": 0.1})
+    np.testing.assert_allclose(loss(-real, face, light) - best, 0.1 * 9, 1e-2)
+    np.testing.assert_allclose(loss(real, -face, light) - best, 9, 1e-2)
 
 
 # ------------------------------------------------------------------------------- batches

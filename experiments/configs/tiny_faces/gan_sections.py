@@ -63,6 +63,8 @@ def gan_sections() -> ml_collections.ConfigDict:
     config.gan.weights = ml_collections.ConfigDict(
         dict(pixel=1.0, adversarial=1e-3, classification=1e-2, box=0.0)
     )
+    # Of the discriminator's own loss of real and super-resolved images; that of faces weighs 1.
+    config.gan.discriminator_adversarial = 1.0
     config.gan.train = schedule(steps=600, batch_size=16, every=200)
     config.gan.optimiser = optimiser(2e-4, schedule="cosine")
     config.gan.discriminator_optimiser = optimiser(2e-4, schedule="cosine")
