@@ -12,11 +12,13 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
+from orbax.checkpoint import type_handlers
 
 from jaxgen.training import damage, hosts, joining
 from jaxgen.training.errors import CheckpointMismatch, CheckpointNotSaved
 
 Tree = Any
+_SLICE = 2**20  # bytes: the least that a device writes of an array that others hold as well
 _HALF_WRITTEN = ".orbax-checkpoint-tmp"
 _log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Checkpoints:
         self._manager = _Manager(
             directory,
             item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
+                "state": _array_handler(),
                 "position": ocp.JsonCheckpointHandler(),
             },
             options=ocp.CheckpointManagerOptions(
@@ -72,7 +74,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
+                    state=ocp.args.PyTreeSave(state), position=ocp.args.JsonSave(position)
                 ),
                 metrics=metrics,
                 force=True,
@@ -153,13 +155,12 @@ class Checkpoints:
         """
         abstract = jax.tree.map(_as_stored, like)
         self._check_shapes(step, abstract)
+        shardings = ocp.checkpoint_utils.construct_restore_args(abstract)
+        state = ocp.args.PyTreeRestore(abstract, restore_args=shardings)
         saved = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()
-            ),
+            step, args=ocp.args.Composite(state=state, position=ocp.args.JsonRestore())
         )
-        return saved["state"], saved["position"]
+        return jax.tree.map(_as_wanted, saved["state"], like), saved["position"]
 
     def close(self) -> None:
         """Waits for the save in progress; raises CheckpointNotSaved if it failed."""
@@ -255,6 +256,17 @@ def restore_one(directory: Path, like: Tree, *, best_metric: str, which: str) ->
     return state, step
 
 
+def _array_handler() -> ocp.PyTreeCheckpointHandler:
+    """Writes arrays; small ones that every device holds are written by one of them.
+
+    As installed, Orbax lets each device write a slice of every array, however small. That takes
+    one compiled program for every device and shape: seconds before the first checkpoint.
+    """
+    handler = type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_SLICE)
+    registry = type_handlers.create_type_handler_registry((jax.Array, handler))
+    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+
+
 class _Manager(ocp.CheckpointManager):
     """Orbax's manager; it opens where the metrics of a checkpoint cannot be read, too."""
 
@@ -290,6 +302,15 @@ def _as_stored(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         stored = jax.eval_shape(jax.random.key_data, stored)
     return stored.update(sharding=leaf.sharding)
+
+
+def _as_wanted(stored: jax.Array, leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+    """The inverse: a random key from its integers, everything else as it is."""
+    if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return stored
+    generators = []  # a ShapeDtypeStruct does not say its own, a traced key does
+    jax.eval_shape(lambda key: generators.append(jax.random.key_impl(key)), leaf)
+    return jax.random.wrap_key_data(stored, impl=generators[0])
 
 
 def _lowest(name: str):

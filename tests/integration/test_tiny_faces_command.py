@@ -57,8 +57,10 @@ def test_run_measures_every_method(trained):
         assert 0 <= found[f"ap_height_10_16_{method}"] <= 100
     assert found["ap"] == found["ap_full"] and found["split"] == "test"
     assert found["ap_oracle"] >= found["ap_detector"]
-    for stage in ("discriminator", "gan"):
-        assert "rule" in json.loads((workdir / stage / "fusion.json").read_text())["fusion"]
+    for stage, method in (("discriminator", "bicubic_classifier"), ("gan", "full")):
+        chosen = json.loads((workdir / stage / "fusion.json").read_text())
+        assert "rule" in chosen["fusion"]
+        assert found[f"validation_ap_height_0_16_{method}"] == chosen["figures"]["ap_small"]
     assert found["psnr_bicubic"] > 10 and found["psnr"] > 5
     page = (workdir / "report" / "index.html").read_text()
     assert "data:image/" in page and 'src="http' not in page

@@ -148,6 +148,23 @@ def test_a_run_goes_on_with_other_devices_and_without_a_split(tmp_path):
     )
 
 
+def test_small_arrays_of_many_devices_are_saved_without_compiling(tmp_path, caplog):
+    """Slices for each device would be one program for every device and shape."""
+    state = {f"kernel_{size}": jnp.ones((3, size, 8)) for size in (1, 8, 16)}
+    state["key"] = jax.random.key(3, impl="rbg")
+    state = jax.device_put(state, mesh.replicated(mesh.data_mesh()))
+    checkpoints = Checkpoints(tmp_path, best_metric="error")
+    with jax.log_compiles():
+        checkpoints.save(1, state, {}, {})
+        checkpoints.wait()
+    assert "Compiling" not in caplog.text
+    found, _ = checkpoints.restore(1, state)
+    checkpoints.close()
+    assert found["key"].dtype == state["key"].dtype  # the generator too
+    np.testing.assert_array_equal(*(jax.random.key_data(t.pop("key")) for t in (found, state)))
+    chex.assert_trees_all_equal(found, state)
+
+
 def test_parameters_travel_and_activations_do_not():
     devices = mesh.data_mesh()
     state = mesh.compile_init(devices, init, shard_above=ABOVE)(jax.random.key(0))
