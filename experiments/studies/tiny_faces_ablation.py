@@ -69,6 +69,7 @@ REMEDIES = {
     "discriminator_rate=0.001": (_RATE,),
     "classification=1.0": (_CLASS,),
     "discriminator_adversarial=0.1,classification=1.0": (_GAME, _CLASS),
+    "discriminator_adversarial=0.1,discriminator_rate=0.001": (_GAME, _RATE),
 }
 CRITERION = "validation_ap_height_0_16"
 HEIGHTS = ("0_10", "10_16", "0_16", "16_32", "32_96", "96_inf")
