@@ -57,19 +57,26 @@ def figure(groups: dict[tuple, dict[str, list[float]]], metric: str):
     # What was chosen on validation data is no result.
     tested = {key: v[metric] for key, v in groups.items() if metric in v and "test" in key[2]}
     methods = sorted({key[5] for key in tested})
-    drawing, axes = new_figure(8, 0.9 + 0.34 * len(tested))
+    settings = {key: key[:-1] for key in tested}
+    count = len(tested) + len(set(settings.values()))
+    drawing, axes = new_figure(8, 0.7 + 0.26 * count)
     ax = axes[0, 0]
-    for row, (key, values) in enumerate(tested.items()):
-        colour = COLOURS[methods.index(key[5]) % len(COLOURS)]
-        ax.barh(row, statistics.mean(values), color=colour, alpha=0.45, height=0.7)
+    places, row, above = [], 0, None
+    for key, values in tested.items():
+        _, dataset, _, variant, steps, method = key
+        if settings[key] != above:  # a line of its own says what the bars below it share
+            above = settings[key]
+            title = f" {dataset}: {variant}, {steps} steps"
+            ax.text(0, row, title, color=INK, fontsize=9, weight="bold", va="center")
+            row += 1
+        colour = COLOURS[methods.index(method) % len(COLOURS)]
+        ax.barh(row, statistics.mean(values), color=colour, alpha=0.45, height=0.8)
         ax.plot(values, [row] * len(values), "o", color=INK, markersize=4)
-    several = len({key[1] for key in tested}) > 1
-    names = [
-        f"{dataset + ', ' if several else ''}{variant}, {steps} steps: {method}"
-        for _, dataset, _, variant, steps, method in tested
-    ]
-    ax.set_yticks(range(len(tested)), names)
-    ax.invert_yaxis()
+        places.append(row)
+        row += 1
+    ax.set_yticks(places, [key[5] for key in tested])
+    ax.set_ylim(row - 0.4, -0.6)
+    ax.set_xlim(left=0)
     label(ax, x=f"{metric}, %")
     return drawing
 
