@@ -12,8 +12,9 @@ recorded beside it and chooses nothing.
 Then one run measures every method of a direction and seed: source only, pixel, feature, pixel +
 feature, target only. The ablations have the other semantic setting, or no cycle loss, and stop at
 the pixel stage. All have the same budget; checkpoints of task networks are chosen on held-out
-source images, those of the alignment are the last. Stop it at any time and start it again. Records:
-docs/results/cycada.jsonl.
+source images, those of the alignment are the last, and after the longest translation, in a run of
+their own, those that the same criterion likes best. Stop it at any time and start it again.
+Records: docs/results/cycada.jsonl.
 """
 
 import time
@@ -149,6 +150,14 @@ def ablations(direction: str, seed: int, best: Translation) -> Iterator[records.
     yield job(direction, "no_cycle", seed, best.semantic, [stages, *arguments])
 
 
+def selected(whole: records.Job) -> records.Job:
+    """A run whose alignments keep the checkpoint that the criterion of the tuning likes best."""
+    return whole._replace(
+        variant=f"{whole.variant},select={CRITERION}",
+        arguments=[*whole.arguments, f"--config.alignment.select={CRITERION}"],
+    )
+
+
 def main(_):
     """Runs what has no record yet, those of seed 0 first."""
     tune(first_jobs)
@@ -165,6 +174,9 @@ def main(_):
         longer = [wholes[d]._replace(steps=n) for d, steps in LONGER.items() for n in steps]
         for whole in [*wholes.values(), *longer]:
             run(STUDY, whole, ["label_flip_rate"], others)
+        shared = ["source", "target", "translation", "pixel"]
+        start = dict(before=longer[-1], shared=shared)
+        run(STUDY, selected(longer[-1]), ["label_flip_rate"], others, **start)
         for direction, whole in wholes.items():
             for item in ablations(direction, seed, found[direction]):
                 others = [(item.method, "accuracy", "accuracy_pixel")]

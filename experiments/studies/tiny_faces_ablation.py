@@ -56,8 +56,8 @@ ROWS = {
     ),
     "bicubic_classifier": (("detector", "crops"), ()),
 }
-# What may keep the discriminator from classifying as well as the one of the row above: half of its
-# own loss is about real and super-resolved images; it learns more slowly than in its warm start;
+# What may keep the discriminator from classifying as well as that of "bicubic_classifier": half of
+# its loss is about real and super-resolved images; it learns more slowly than in its warm start;
 # and the generator hardly hears what it says of faces.
 _GAME, _RATE, _CLASS = (
     "--config.gan.discriminator_adversarial=0.1",

@@ -305,7 +305,7 @@ def _as_stored(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
 
 
 def _as_wanted(stored: jax.Array, leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
-    """The inverse: a random key from its integers, everything else as it is."""
+    """The inverse of `_as_stored`: a random key from its integers, all else as it is."""
     if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return stored
     generators = []  # a ShapeDtypeStruct does not say its own, a traced key does

@@ -62,3 +62,14 @@ def test_ablations_change_one_loss_each():
     assert set(best.arguments) - set(arguments) == {
         f"--config.translation.weights.cycle_{domain}=1.0" for domain in ("source", "target")
     }
+
+
+def test_a_chosen_alignment_is_the_same_run_but_for_its_checkpoint():
+    whole = study.job("mnist_to_usps", "pixel+feature", 1, "none")
+    item = study.selected(whole)
+    changed = set(item.arguments) - set(whole.arguments)
+    assert changed == {"--config.alignment.select=information_maximisation"}
+    assert (
+        item.name != whole.name
+        and item._replace(variant=whole.variant, arguments=whole.arguments) == whole
+    )
