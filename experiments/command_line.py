@@ -94,10 +94,15 @@ def _run_mode(modes, config):
         print(f"{stopped} Go on with: {shlex.join(command)}", flush=True)
         sys.exit(stopped.exit_code)
     except (ValueError, OSError, NotFinite) as error:
-        # The place in the code is one file away.
+        # The place in the code is one file away, unless the disk is full.
         details = hosts.own_path(workdir / "error.txt")
-        details.write_text(traceback.format_exc())
-        sys.exit(_usage(f"{error}\n(traceback: {details})"))
+        found = traceback.format_exc()
+        try:
+            details.write_text(found)
+            where = f"traceback: {details}"
+        except OSError as problem:
+            where = f"its traceback could not be written: {problem}"
+        sys.exit(_usage(f"{error}\n({where})"))
 
 
 def define_boxes() -> None:

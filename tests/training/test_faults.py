@@ -332,6 +332,15 @@ def test_a_save_beyond_the_file_size_limit_keeps_the_one_before_and_says_so(tmp_
     assert int(run(tmp_path, 9, width=20_000, mesh=one_device()).step) == 9
 
 
+def test_the_message_is_said_where_its_traceback_cannot_be_written(tmp_path):
+    run(tmp_path, 2, width=20_000, mesh=one_device())
+    (tmp_path / "error.txt").mkdir()
+    process = start(tmp_path, 9, 2, largest_file=64 * 1024, width=20_000)
+    _, err = process.communicate(timeout=60)
+    assert_kept_and_said(process.returncode, err, tmp_path)
+    assert "(its traceback could not be written: " in err
+
+
 def test_a_save_on_a_full_disk_keeps_the_one_before_and_says_so(tmp_path):
     """On a file system of its own that holds one checkpoint and not two."""
     mount = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
