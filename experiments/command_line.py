@@ -96,9 +96,8 @@ def _run_mode(modes, config):
     except (ValueError, OSError, NotFinite) as error:
         # The place in the code is one file away, unless the disk is full.
         details = hosts.own_path(workdir / "error.txt")
-        found = traceback.format_exc()
         try:
-            details.write_text(found)
+            details.write_text(traceback.format_exc())
             where = f"traceback: {details}"
         except OSError as problem:
             where = f"its traceback could not be written: {problem}"

@@ -9,6 +9,7 @@ docs/images/laplace_results.png.
 import statistics
 import sys
 from collections import defaultdict
+from itertools import groupby
 
 from experiments.studies import records
 
@@ -57,22 +58,20 @@ def figure(groups: dict[tuple, dict[str, list[float]]], metric: str):
     # What was chosen on validation data is no result.
     tested = {key: v[metric] for key, v in groups.items() if metric in v and "test" in key[2]}
     methods = sorted({key[5] for key in tested})
-    settings = {key: key[:-1] for key in tested}
-    count = len(tested) + len(set(settings.values()))
+    count = len(tested) + len({key[:-1] for key in tested})
     drawing, axes = new_figure(8, 0.7 + 0.26 * count)
     ax = axes[0, 0]
-    places, row, above = [], 0, None
-    for key, values in tested.items():
-        _, dataset, _, variant, steps, method = key
-        if settings[key] != above:  # a line of its own says what the bars below it share
-            above = settings[key]
-            title = f" {dataset}: {variant}, {steps} steps"
-            ax.text(0, row, title, color=INK, fontsize=9, weight="bold", va="center")
+    places, row = [], 0
+    for (_, dataset, _, variant, steps), keys in groupby(tested, key=lambda key: key[:-1]):
+        # A line of its own says what the bars below it share.
+        title = f" {dataset}: {variant}, {steps} steps"
+        ax.text(0, row, title, color=INK, fontsize=9, weight="bold", va="center")
+        for key in keys:
             row += 1
-        colour = COLOURS[methods.index(method) % len(COLOURS)]
-        ax.barh(row, statistics.mean(values), color=colour, alpha=0.45, height=0.8)
-        ax.plot(values, [row] * len(values), "o", color=INK, markersize=4)
-        places.append(row)
+            colour = COLOURS[methods.index(key[5]) % len(COLOURS)]
+            ax.barh(row, statistics.mean(tested[key]), color=colour, alpha=0.45, height=0.8)
+            ax.plot(tested[key], [row] * len(tested[key]), "o", color=INK, markersize=4)
+            places.append(row)
         row += 1
     ax.set_yticks(places, [key[5] for key in tested])
     ax.set_ylim(row - 0.4, -0.6)

@@ -214,7 +214,7 @@ def discriminator_loss(
     """Cross-entropies of the heads over the four groups: real or not, face or not.
 
     Args:
-        config: of the run.
+        config: of the run; gan.discriminator_adversarial weighs "real or not", 1 the others.
         player: holds the statistics.
         params: to differentiate.
         crops: the real side is their `high`, where it is paired.

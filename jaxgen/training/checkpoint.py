@@ -155,8 +155,8 @@ class Checkpoints:
         """
         abstract = jax.tree.map(_as_stored, like)
         self._check_shapes(step, abstract)
-        shardings = ocp.checkpoint_utils.construct_restore_args(abstract)
-        state = ocp.args.PyTreeRestore(abstract, restore_args=shardings)
+        arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
+        state = ocp.args.PyTreeRestore(abstract, restore_args=arguments)
         saved = self._manager.restore(
             step, args=ocp.args.Composite(state=state, position=ocp.args.JsonRestore())
         )
