@@ -33,3 +33,8 @@ def real_data() -> Path:
     if not root.is_dir():
         pytest.skip("no real data: set JAXGEN_DATA to a folder in the official layouts")
     return root
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: a long one at the end would leave the other process idle."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)

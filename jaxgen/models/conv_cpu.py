@@ -10,8 +10,8 @@ Activations are [B, H, W, C], kernels [size, size, C, D], `padding` zeros on eve
 import chex
 import jax
 
-from jaxgen.models import few_channels
-from jaxgen.models.conv_forms import by_patches, by_rows, folded, in_blocks, library, pad, plain
+from jaxgen.models import column_pairs, few_channels
+from jaxgen.models.conv_forms import by_patches, by_rows, folded, in_blocks, library, plain
 
 # Images below which XLA's gradient to the kernel is slow: they take the place of its channels.
 _FEW_IMAGES = 4
@@ -20,7 +20,9 @@ _FEW_IMAGES = 4
 def forward(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> chex.Array:
     """The convolution. [B, H, W, C] -> [B, H', W', D]."""
     if few_channels.suits(x, kernel, stride, padding):
-        return few_channels.forward(pad(x, padding), kernel)
+        return few_channels.forward(x, kernel, padding)
+    if column_pairs.suits(x, kernel, stride, padding):
+        return column_pairs.convolve(x, kernel, padding)
     if len(kernel) > min(x.shape[1:3]):
         # XLA runs kernels larger than the map in a plain loop.
         return by_patches(x, kernel, stride, padding)
@@ -43,18 +45,35 @@ def backward(x: chex.Array, kernel: chex.Array, grad: chex.Array, stride: int, p
     # The gradient to the kernel reads both with their axes exchanged. XLA would compute what made
     # them once more, value by value in that order, instead of copying the results.
     x, grad = jax.lax.optimization_barrier((x, grad))
+    arguments = x, kernel, grad, stride, padding
+    return _to_input(*arguments), _to_kernel(*arguments)
+
+
+def _to_input(x, kernel, grad, stride, padding):
+    size = len(kernel)
     if few_channels.suits(x, kernel, stride, padding):
-        to_input, to_kernel = few_channels.backward(pad(x, padding), kernel, grad)
-        h, w = x.shape[1:3]
-        return to_input[:, padding : padding + h, padding : padding + w], to_kernel
-    size, blocks = len(kernel), stride == 2 and len(kernel) % 2 == 0
-    form = in_blocks if blocks else plain
+        return few_channels.to_input(x, kernel, grad, padding)
+    turned, border = kernel[::-1, ::-1].swapaxes(2, 3), size - 1 - padding
+    if border >= 0 and column_pairs.suits(grad, turned, stride, border):
+        return column_pairs.convolve(grad, turned, border)
     if size > min(grad.shape[1:3]) or (stride == 2 and size == 3):
-        to_input = folded(grad, kernel, x.shape[1:3], stride=stride, padding=padding)
-    else:
-        to_input = jax.vjp(lambda x: form(x, kernel, stride, padding), x)[1](grad)[0]
-    if len(x) < _FEW_IMAGES and not blocks:
-        to_kernel = by_rows(x, grad, size, stride=stride, padding=padding)
-    else:
-        to_kernel = jax.vjp(lambda k: form(x, k, stride, padding), kernel)[1](grad)[0]
-    return to_input, to_kernel
+        return folded(grad, kernel, x.shape[1:3], stride=stride, padding=padding)
+    form = in_blocks if _halves(kernel, stride) else plain
+    return jax.vjp(lambda x: form(x, kernel, stride, padding), x)[1](grad)[0]
+
+
+def _to_kernel(x, kernel, grad, stride, padding):
+    size = len(kernel)
+    few = few_channels.suits(x, kernel, stride, padding)
+    if few and few_channels.suits_kernel(kernel, padding):
+        return few_channels.to_kernel(x, kernel, grad, padding)
+    halves = _halves(kernel, stride)
+    if len(x) < _FEW_IMAGES and not halves:
+        return by_rows(x, grad, size, stride=stride, padding=padding)
+    form = in_blocks if halves else plain
+    return jax.vjp(lambda kernel: form(x, kernel, stride, padding), kernel)[1](grad)[0]
+
+
+def _halves(kernel, stride):
+    """Whether blocks of 2 x 2 pixels make it a convolution without stride."""
+    return stride == 2 and len(kernel) % 2 == 0

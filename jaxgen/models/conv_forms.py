@@ -34,15 +34,14 @@ def plain(x, kernel, stride: int, padding: int):
 
 def _plain_backward(stride, padding, inputs, grad):
     x, kernel = inputs
-    size, sides = len(kernel), x.shape[1:3]
     # Pixels at the end of x that no output read, negative where outputs read padding.
-    counts = zip(sides, grad.shape[1:3], strict=True)
-    rest = [n - size - stride * (m - 1) + padding for n, m in counts]
+    axes = zip(x.shape[1:3], grad.shape[1:3], kernel.shape[:2], strict=True)
+    rest = [n - size - stride * (m - 1) + padding for n, m, size in axes]
     to_input = lax.conv_general_dilated(
         grad,
         kernel[::-1, ::-1].swapaxes(2, 3),
         (1, 1),
-        [(size - 1 - padding, size - 1 + end) for end in rest],
+        [(n - 1 - padding, n - 1 + end) for n, end in zip(kernel.shape[:2], rest, strict=True)],
         lhs_dilation=(stride, stride),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )

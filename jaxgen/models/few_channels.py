@@ -2,7 +2,7 @@
 
 Three channels leave most of a vector register idle. A block of four pixels, taken as one pixel
 with four times the channels, fills it, and a 7 x 7 kernel becomes one of 4 x 4 blocks; see also
-blocks.py. Inputs are already padded: [B, H + size - 1, W + size - 1, C] -> [B, H, W, D].
+blocks.py. Activations are [B, H, W, C], kernels [size, size, C, D].
 """
 
 import chex
@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.models.blocks import from_blocks, to_blocks
-from jaxgen.models.conv_forms import folded, plain
+from jaxgen.models.conv_forms import folded, pad, plain
 
-_FEW = 4
+_FEW, _MANY = 4, 16
 
 
 def suits(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> bool:
@@ -30,18 +30,38 @@ def suits(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> bool:
     return few and stride == 1 and size >= 3 and size % 2 == 1 and all(n % 2 == 0 for n in out)
 
 
-def forward(x: chex.Array, kernel: chex.Array) -> chex.Array:
-    """The convolution."""
-    return (_in_blocks if kernel.shape[2] <= _FEW else _to_few)(x, kernel)
+def forward(x: chex.Array, kernel: chex.Array, padding: int) -> chex.Array:
+    """The convolution. [B, H, W, C] -> [B, H', W', D]."""
+    return (_in_blocks if kernel.shape[2] <= _FEW else _to_few)(pad(x, padding), kernel)
 
 
-def backward(x: chex.Array, kernel: chex.Array, grad: chex.Array):
-    """Gradients to x and kernel."""
+def to_input(x: chex.Array, kernel: chex.Array, grad: chex.Array, padding: int) -> chex.Array:
+    """Gradient to x from [B, H', W', D]."""
     if kernel.shape[2] > _FEW:
-        return jax.vjp(_in_blocks, x, kernel)[1](grad)
-    sides = [n // 2 for n in x.shape[1:3]]
-    to_input = _unblock(folded(_block(grad), _spread(kernel), sides))
-    return to_input, jax.vjp(lambda k: plain(x, k, 1, 0), kernel)[1](grad)[0]
+        return jax.vjp(lambda x: _in_blocks(pad(x, padding), kernel), x)[1](grad)[0]
+    h, w = x.shape[1:3]
+    blocks = (h + 2 * padding) // 2, (w + 2 * padding) // 2
+    to_padded = _unblock(folded(_block(grad), _spread(kernel), blocks))
+    return to_padded[:, padding : padding + h, padding : padding + w]
+
+
+def suits_kernel(kernel: chex.Array, padding: int) -> bool:
+    """Whether `to_kernel` is for it, too: kernels to few channels, small ones from many only."""
+    size, _, channels, _ = kernel.shape
+    return channels > (_FEW if size > 3 else _MANY) and padding < size
+
+
+def to_kernel(x: chex.Array, kernel: chex.Array, grad: chex.Array, padding: int) -> chex.Array:
+    """Gradient to the kernel from [B, H', W', D]."""
+    size, _, c, d = kernel.shape
+    if size > 3:
+        return jax.vjp(lambda kernel: _in_blocks(pad(x, padding), kernel), kernel)[1](grad)[0]
+    # One product of every pixel with the gradients that it has a part in.
+    grad = pad(grad, size - 1 - padding)
+    h, w = x.shape[1:3]
+    reads = [grad[:, i : i + h, j : j + w] for i in range(size) for j in range(size)]
+    found = x.reshape(-1, c).T @ jnp.concatenate(reads, -1).reshape(-1, size * size * d)
+    return found.reshape(c, size, size, d).transpose(1, 2, 0, 3)[::-1, ::-1]
 
 
 def _to_few(x, kernel):

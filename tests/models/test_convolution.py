@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.models import column_pairs
 from jaxgen.models.conv_forms import library
 from jaxgen.models.convolution import Conv, conv_doubling, convolve, out_size, reflect
 from jaxgen.models.instance_norm import instance_norm
@@ -83,15 +84,47 @@ def test_convolution_of_few_and_of_many_images_equals_flax(images, size, stride)
     assert_same_with_gradient(lambda x, k: convolve(x, k, stride, 1), plain, x, kernel)
 
 
+@pytest.mark.parametrize("channels, features", [(8, 16), (16, 8), (5, 5)])
+@pytest.mark.parametrize("size, padding", [(3, 1), (3, 0), (5, 2), (5, 4)])
+def test_convolution_on_pairs_of_columns_equals_flax(channels, features, size, padding):
+    x, kernel = random(2, 5, 18, channels), random(size, size, channels, features, seed=1)
+    assert column_pairs.suits(x, kernel, 1, padding)
+
+    def plain(x, kernel):
+        layer = nn.Conv(features, (size, size), padding=padding, use_bias=False)
+        return layer.apply({"params": {"kernel": kernel}}, x)
+
+    def second(f):  # the gradient of a gradient's square, as a gradient penalty has it
+        penalty = jax.grad(lambda x, k: jnp.sum(f(x, k) ** 2))
+        return lambda x, k: jnp.sum(penalty(x, k) ** 2, (1, 2, 3)) / x.size
+
+    def fast(x, kernel):
+        return convolve(x, kernel, 1, padding)
+
+    assert_same_with_gradient(fast, plain, x, kernel)
+    assert_same_with_gradient(second(fast), second(plain), x / size, kernel / size)
+
+
+def test_pairs_of_columns_are_for_few_channels_and_wide_even_maps():
+    kernel = random(3, 3, 8, 16)
+    assert not column_pairs.suits(random(1, 8, 17, 8), kernel, 1, 1)
+    assert not column_pairs.suits(random(1, 8, 14, 8), kernel, 1, 1)
+    assert not column_pairs.suits(random(1, 2, 18, 8), kernel, 1, 1)
+    assert not column_pairs.suits(random(1, 8, 18, 8), kernel, 2, 1)
+    assert not column_pairs.suits(random(1, 8, 18, 8), random(3, 3, 8, 17), 1, 1)
+    assert not column_pairs.suits(random(1, 8, 18, 8), random(4, 4, 8, 16), 1, 1)
+
+
 def test_convolution_without_bias_has_none():
     layer = Conv(5, 3, use_bias=False)
     variables = jax.eval_shape(layer.init, jax.random.key(0), random(1, 4, 4, 2))
     assert list(variables["params"]) == ["kernel"]
 
 
-@pytest.mark.parametrize("size", [3, 5, 7])
-def test_convolution_to_few_channels_equals_flax(size):
-    x, kernel = random(2, size + 3, size + 5, 6), random(size, size, 6, 3, seed=1)
+@pytest.mark.parametrize("size, channels", [(3, 6), (3, 20), (5, 6), (7, 6)])
+def test_convolution_to_few_channels_equals_flax(size, channels):
+    x = random(2, size + 3, size + 5, channels)
+    kernel = random(size, size, channels, 3, seed=1)
 
     def plain(x, kernel):
         layer = nn.Conv(3, (size, size), padding="VALID", use_bias=False)
