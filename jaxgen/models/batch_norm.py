@@ -130,9 +130,11 @@ def _sum(x):
 
     def on_cpu(x):
         # First all but the last two axes, the pixels of a row as one: XLA adds long rows by
-        # whole vector registers, and the few channels of a pixel one by one.
+        # whole vector registers, and the few channels of a pixel one by one. A product with ones
+        # is a little faster than a sum, from jaxlib 0.11 on.
         width, channels = x.shape[-2:]
-        return x.reshape(-1, width * channels).sum(0).reshape(width, channels).sum(0)
+        rows = x.reshape(-1, width * channels)
+        return (jnp.ones(len(rows), x.dtype) @ rows).reshape(width, channels).sum(0)
 
     def elsewhere(x):
         return x.sum(tuple(range(x.ndim - 1)))

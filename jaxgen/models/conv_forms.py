@@ -22,6 +22,13 @@ def library(x, kernel, stride: int, padding: int, dilation: int = 1):
     )
 
 
+def doubled(x, kernel):
+    """The transposed 3 x 3 convolution with stride 2 as XLA has it, see `conv_doubling`."""
+    return lax.conv_transpose(
+        x, kernel, (2, 2), ((1, 2), (1, 2)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def plain(x, kernel, stride: int, padding: int):
     """As `library`, with gradients written as convolutions in the layout of the forward one.
@@ -34,27 +41,40 @@ def plain(x, kernel, stride: int, padding: int):
 
 def _plain_backward(stride, padding, inputs, grad):
     x, kernel = inputs
+    axes = list(zip(x.shape[1:3], grad.shape[1:3], kernel.shape[:2], strict=True))
     # Pixels at the end of x that no output read, negative where outputs read padding.
-    axes = zip(x.shape[1:3], grad.shape[1:3], kernel.shape[:2], strict=True)
-    rest = [n - size - stride * (m - 1) + padding for n, m, size in axes]
+    rest = [side - n - stride * (out - 1) + padding for side, out, n in axes]
     to_input = lax.conv_general_dilated(
         grad,
         kernel[::-1, ::-1].swapaxes(2, 3),
         (1, 1),
-        [(n - 1 - padding, n - 1 + end) for n, end in zip(kernel.shape[:2], rest, strict=True)],
+        [(n - 1 - padding, n - 1 + end) for (_, _, n), end in zip(axes, rest, strict=True)],
         lhs_dilation=(stride, stride),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    # Channels take the place of images, images that of channels, the gradient that of a kernel.
-    to_kernel = lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),
-        grad.transpose(1, 2, 0, 3),
+    if stride == 1 and x.shape[3] > grad.shape[3]:
+        # The same with x and the gradient exchanged: the more numerous channels are those that
+        # come out, which XLA needs to fill a vector register. The kernel comes out turned.
+        ends = [(n - 1 - padding, side - out + padding) for side, out, n in axes]
+        turned = _correlate(grad, x, ends)
+        return to_input, turned.transpose(1, 2, 3, 0)[::-1, ::-1]
+    to_kernel = _correlate(x, grad, [(padding, -end) for end in rest], dilation=stride)
+    return to_input, to_kernel.transpose(1, 2, 0, 3)
+
+
+def _correlate(a, b, ends, dilation=1):
+    """[B, H, W, C] and [B, h, w, D] -> [C, size, size, D]: products summed over shifted maps.
+
+    Channels of a take the place of images, images that of channels, b that of a kernel.
+    """
+    return lax.conv_general_dilated(
+        a.transpose(3, 1, 2, 0),
+        b.transpose(1, 2, 0, 3),
         (1, 1),
-        [(padding, -end) for end in rest],
-        rhs_dilation=(stride, stride),
+        ends,
+        rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return to_input, to_kernel.transpose(1, 2, 0, 3)
 
 
 plain.defvjp(

@@ -145,12 +145,13 @@ def test_second_derivatives_exist(stride):
     np.testing.assert_allclose(norm(convolve), norm(library), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("features", [5, 17])
 @pytest.mark.parametrize("shape", [(3, 4), (1, 1)])
-def test_doubling_equals_a_flax_transposed_convolution(shape):
-    x, kernel = random(2, *shape, 3), random(3, 3, 3, 5, seed=1)
+def test_doubling_equals_a_flax_transposed_convolution(shape, features):
+    x, kernel = random(2, *shape, 3), random(3, 3, 3, features, seed=1)
 
     def plain(x, kernel):
-        layer = nn.ConvTranspose(5, (3, 3), (2, 2), ((1, 2), (1, 2)), use_bias=False)
+        layer = nn.ConvTranspose(features, (3, 3), (2, 2), ((1, 2), (1, 2)), use_bias=False)
         return layer.apply({"params": {"kernel": kernel}}, x)
 
     assert plain(x, kernel).shape[1:3] == (2 * shape[0], 2 * shape[1])
