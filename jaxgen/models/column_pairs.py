@@ -1,4 +1,4 @@
-"""Convolutions between 5 to 16 channels, on pairs of columns.
+"""Convolutions between few channels, 16 at most, on pairs of columns.
 
 So few channels leave a part of a vector register idle. Two neighbours in a row lie side by side in
 memory: taken as one pixel with twice the channels, which costs no copy, they fill it. A kernel of
