@@ -95,7 +95,7 @@ def main(system: str) -> None:
     (docs / "images").mkdir(exist_ok=True)
     if system in HEADLINE:
         image = docs / "images" / f"{system}_results.png"
-        figure(groups, HEADLINE[system]).savefig(image, dpi=110)
+        figure(groups, HEADLINE[system]).savefig(image, dpi=110, bbox_inches="tight")
     print(f"wrote {table}")
 
 
