@@ -136,7 +136,9 @@ def _sum(x):
         together = max(n for n in range(1, 9) if height % n == 0)
         rows = x.reshape(-1, together, width * channels)
         added = sum(rows[:, i] for i in range(together))
-        return (jnp.ones(len(added), x.dtype) @ added).reshape(width, channels).sum(0)
+        ones = jnp.ones(len(added), x.dtype)
+        total = jnp.matmul(ones, added, precision=lax.Precision.HIGHEST)
+        return total.reshape(width, channels).sum(0)
 
     def elsewhere(x):
         return x.sum(tuple(range(x.ndim - 1)))

@@ -2,7 +2,7 @@
 
 So few channels leave a part of a vector register idle. Two neighbours in a row lie side by side in
 memory: taken as one pixel with twice the channels, which costs no copy, they fill it. A kernel of
-3 x 3 pixels becomes one of 3 x 2 pairs, a third of it zeros.
+3 x 3 pixels becomes one of 3 x 2 pairs, a quarter of it zeros.
 """
 
 import chex
@@ -14,14 +14,7 @@ _MOST, _NARROWEST = 16, 16  # channels; pixels of a row
 
 
 def suits(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> bool:
-    """Whether this form is for this convolution.
-
-    Args:
-        x: [B, H, W, C], before padding.
-        kernel: [size, size, C, D].
-        stride: of the convolution.
-        padding: zeros on every side.
-    """
+    """Whether this form is for this convolution; arguments as of `few_channels.suits`."""
     size, _, channels, features = kernel.shape
     h, w = x.shape[1:3]
     pairs = size % 2 == 1 and w % 2 == 0 and w >= max(_NARROWEST, size) and h >= size

@@ -151,15 +151,21 @@ def by_rows(x, grad, size: int, *, stride: int, padding: int):
 def by_patches(x, kernel, stride: int, padding: int):
     """The convolution as one matrix product with the patches that the kernel reads."""
     size, _, c, d = kernel.shape
+    reads = patches(x, size, stride=stride, padding=padding)
+    rows = reads.reshape(-1, size * size * c) @ kernel.reshape(-1, d)
+    return rows.reshape(*reads.shape[:3], d)
+
+
+def patches(x, size: int, *, stride: int = 1, padding: int = 0):
+    """What a kernel reads at each of its places. [B, H, W, C] -> [B, H', W', size * size * C]."""
     x = pad(x, padding)
     h, w = ((n - size) // stride + 1 for n in x.shape[1:3])
-    patches = [
+    reads = [
         x[:, i : i + stride * (h - 1) + 1 : stride, j : j + stride * (w - 1) + 1 : stride]
         for i in range(size)
         for j in range(size)
     ]
-    rows = jnp.stack(patches, 3).reshape(-1, size * size * c)
-    return (rows @ kernel.reshape(-1, d)).reshape(x.shape[0], h, w, d)
+    return jnp.concatenate(reads, -1)
 
 
 def in_blocks(x, kernel, stride: int, padding: int):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.models.blocks import from_blocks, to_blocks
-from jaxgen.models.conv_forms import folded, pad, plain
+from jaxgen.models.conv_forms import folded, pad, patches, plain
 
 _FEW, _MANY = 4, 16
 
@@ -57,10 +57,8 @@ def to_kernel(x: chex.Array, kernel: chex.Array, grad: chex.Array, padding: int)
     if size > 3:
         return jax.vjp(lambda kernel: _in_blocks(pad(x, padding), kernel), kernel)[1](grad)[0]
     # One product of every pixel with the gradients that it has a part in.
-    grad = pad(grad, size - 1 - padding)
-    h, w = x.shape[1:3]
-    reads = [grad[:, i : i + h, j : j + w] for i in range(size) for j in range(size)]
-    found = x.reshape(-1, c).T @ jnp.concatenate(reads, -1).reshape(-1, size * size * d)
+    reads = patches(grad, size, padding=size - 1 - padding)
+    found = x.reshape(-1, c).T @ reads.reshape(-1, size * size * d)
     return found.reshape(c, size, size, d).transpose(1, 2, 0, 3)[::-1, ::-1]
 
 
