@@ -19,7 +19,9 @@ crops of training scenes. Shared stages are copied, so each recorded command giv
 itself. Stop it at any time and start it again. Records: docs/results/tiny_faces.jsonl.
 
 Then come remedies for the full method, each with the same budget: seed 0 of all, and the other
-seeds of the one that finds the most small faces in the held-out scenes.
+seeds of the one that finds the most small faces in the held-out scenes. Last, longer games, and a
+bicubic classifier that learns from as many crops as they do; which of them goes to the other seeds
+is chosen in the same way.
 """
 
 from collections.abc import Iterable
@@ -38,6 +40,7 @@ DATASETS = {
     "wider_face": ("experiments/configs/tiny_faces/wider_face.py:part", 1000),
 }
 WARM_UP, STEPS = 300, 300  # of generator and classifier alone; of the game
+LONGER = 1500  # of longer games
 BATCHES = {"discriminator": 32, "gan": 16}  # crops of a step
 SPLITS = {"synthetic_crowds": "test", "wider_face": "val"}
 GAN_STAGES = "detector,crops,generator,discriminator,gan"
@@ -71,6 +74,11 @@ REMEDIES = {
     "discriminator_adversarial=0.1,classification=1.0": (_GAME, _CLASS),
     "discriminator_adversarial=0.1,discriminator_rate=0.001": (_GAME, _RATE),
 }
+# What a longer game is played with. Neither network has learned all it can in STEPS.
+LONGER_REMEDIES = (
+    "discriminator_adversarial=0.1",
+    "discriminator_adversarial=0.1,discriminator_rate=0.001",
+)
 CRITERION = "validation_ap_height_0_16"
 HEIGHTS = ("0_10", "10_16", "0_16", "16_32", "32_96", "96_inf")
 AP = ("ap", *(f"ap_height_{name}" for name in HEIGHTS))
@@ -78,11 +86,21 @@ PSNR = ("psnr", "psnr_faces")
 TOLD = ("", *(f"_height_{name}" for name in ("0_8", "8_16", "16_32", "32_inf")))  # face accuracy
 
 
-def job(dataset: str, method: str, seed: int, remedy: str = "") -> records.Job:
-    """One row of a data set and seed, or a remedy for the full method."""
+def job(
+    dataset: str, method: str, seed: int, remedy: str = "", *, steps: int = STEPS
+) -> records.Job:
+    """One row of a data set and seed, or a remedy for the full method.
+
+    Args:
+        dataset: of DATASETS.
+        method: of ROWS.
+        seed: of the run.
+        remedy: of REMEDIES, or "".
+        steps: of the game. The bicubic classifier gets those that show it as many crops.
+    """
     config, detector_steps = DATASETS[dataset]
     changes = REMEDIES[remedy] if remedy else ROWS[method][1]
-    steps, arguments = STEPS, [f"--config={config}", *changes]
+    arguments = [f"--config={config}", *changes]
     arguments += [
         f"--config.detector.train.steps={detector_steps}",
         f"--config.generator.train.steps={WARM_UP}",
@@ -90,7 +108,7 @@ def job(dataset: str, method: str, seed: int, remedy: str = "") -> records.Job:
     ]
     if method == "bicubic_classifier":
         # As many crops as the other rows' classifiers see in two stages.
-        steps = WARM_UP + STEPS * BATCHES["gan"] // BATCHES["discriminator"]
+        steps = WARM_UP + steps * BATCHES["gan"] // BATCHES["discriminator"]
         arguments += ["--config.stages=detector,crops,discriminator"]
     else:
         arguments += [
@@ -129,15 +147,21 @@ def _told(method: str, seen: str) -> list[tuple[str, str, str]]:
     return [(method, f"face_accuracy{name}", f"face_accuracy_{seen}{name}") for name in TOLD]
 
 
-def best_remedy(dataset: str) -> str:
-    """That with the highest criterion of seed 0, once all have been tried; "" before."""
+def best_remedy(dataset: str, remedies: Iterable[str] = REMEDIES, steps: int = STEPS) -> str:
+    """That with the highest criterion of seed 0, once all have been tried; "" before.
+
+    Args:
+        dataset: of DATASETS.
+        remedies: to choose among, of REMEDIES.
+        steps: of the game.
+    """
+    wanted = dict(study=STUDY, dataset=dataset, metric=CRITERION, seed=0, steps=steps)
     tried = {
         row["variant"].removeprefix(f"{COMPACT},"): row["value"]
         for row in records.read("tiny_faces")
-        if row["study"] == STUDY and row["dataset"] == dataset and row["metric"] == CRITERION
-        if row["seed"] == 0 and row["variant"] != COMPACT
+        if all(row[key] == value for key, value in wanted.items()) and row["variant"] != COMPACT
     }
-    return max(tried, key=tried.get) if set(tried) == set(REMEDIES) else ""
+    return max(tried, key=tried.get) if set(tried) == set(remedies) else ""
 
 
 def run(items: Iterable[records.Job]) -> None:
@@ -162,6 +186,11 @@ def main(_):
     run(job(dataset, "full", 0, remedy) for dataset in DATASETS for remedy in REMEDIES)
     found = {dataset: best_remedy(dataset) for dataset in DATASETS}
     run(job(dataset, "full", seed, found[dataset]) for seed, dataset in pairs if found[dataset])
+    longer = partial(job, steps=LONGER)
+    run(longer(dataset, "bicubic_classifier", seed) for seed, dataset in pairs)
+    run(longer(dataset, "full", 0, remedy) for dataset in DATASETS for remedy in LONGER_REMEDIES)
+    found = {dataset: best_remedy(dataset, LONGER_REMEDIES, LONGER) for dataset in DATASETS}
+    run(longer(dataset, "full", seed, found[dataset]) for seed, dataset in pairs if found[dataset])
     print("nothing is left to run")
 
 

@@ -107,7 +107,7 @@ def _backward(epsilon, kept, grads):
     x, scale, counts, mean, inverse = kept
     grad, count = grads[0], _number(x, counts)
     normal = (x.astype(jnp.float32) - mean) * inverse
-    to_bias, to_scale = _sum(grad), _sum(grad * normal)
+    to_bias, to_scale = _sum(grad), _sum(grad, x.astype(jnp.float32), mean) * inverse
     through = to_bias / count + normal * (to_scale / count)  # the statistics
     if counts is not None:
         through = through * counts
@@ -125,22 +125,31 @@ def _number(x, counts):
     return jnp.maximum(counts.sum(), 1) * (x.size // x.shape[-1] // len(x))
 
 
-def _sum(x):
-    """Sum over all axes but the last. [..., C] -> [C]."""
+def _sum(x, factor=None, mean=None):
+    """Sum of x, or of x * (factor - mean), over all axes but the last.
 
-    def on_cpu(x):
+    x and factor [..., C], mean [C] -> [C].
+    """
+    given = (x,) if factor is None else (x, factor, mean)
+    *_, height, width, channels = (1, 1, *x.shape)
+
+    def on_cpu(x, factor=None, mean=None):
         # The pixels of a row as one: XLA adds long rows by whole vector registers, and the few
         # channels of a pixel one by one. Up to eight rows are added by what makes their values,
         # which then need not be written; the rest is a product with ones.
-        *_, height, width, channels = (1, 1, *x.shape)
         together = max(n for n in range(1, 9) if height % n == 0)
         rows = x.reshape(-1, together, width * channels)
+        if factor is not None:
+            # As long as a row: a division for each value's channel would be most of the work.
+            mean = lax.optimization_barrier(jnp.tile(mean, width))
+            rows *= factor.reshape(rows.shape) - mean
         added = sum(rows[:, i] for i in range(together))
         ones = jnp.ones(len(added), x.dtype)
         total = jnp.matmul(ones, added, precision=lax.Precision.HIGHEST)
         return total.reshape(width, channels).sum(0)
 
-    def elsewhere(x):
-        return x.sum(tuple(range(x.ndim - 1)))
+    def elsewhere(x, factor=None, mean=None):
+        values = x if factor is None else x * (factor - mean)
+        return values.sum(tuple(range(x.ndim - 1)))
 
-    return lax.platform_dependent(x, cpu=on_cpu, default=elsewhere)
+    return lax.platform_dependent(*given, cpu=on_cpu, default=elsewhere)

@@ -15,7 +15,6 @@ from jaxgen.models import column_pairs, few_channels
 from jaxgen.models.conv_forms import (
     by_patches,
     by_rows,
-    doubled,
     folded,
     in_blocks,
     library,
@@ -24,8 +23,6 @@ from jaxgen.models.conv_forms import (
 
 # Images below which XLA's gradient to the kernel is slow: they take the place of its channels.
 _FEW_IMAGES = 4
-# Channels out up to which XLA's transposed convolution is slow.
-_FEW_FEATURES = 16
 
 
 def forward(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> chex.Array:
@@ -83,14 +80,6 @@ def _to_kernel(x, kernel, grad, stride, padding):
         return by_rows(x, grad, size, stride=stride, padding=padding)
     form = in_blocks if halves else plain
     return jax.vjp(lambda kernel: form(x, kernel, stride, padding), kernel)[1](grad)[0]
-
-
-def doubling(x: chex.Array, kernel: chex.Array) -> chex.Array:
-    """Transposed 3 x 3 convolution with stride 2. [B, H, W, C] -> [B, 2 H, 2 W, D]."""
-    if kernel.shape[3] > _FEW_FEATURES:
-        return doubled(x, kernel)
-    h, w = x.shape[1:3]  # it is the gradient of a halving convolution to its input
-    return folded(x, kernel[::-1, ::-1].swapaxes(2, 3), (2 * h, 2 * w), stride=2, padding=1)
 
 
 def _halves(kernel, stride):

@@ -7,12 +7,14 @@ Source: Bai et al., Finding Tiny Faces in the Wild with Generative Adversarial N
 ECCV 2018.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxgen.models.convolution import convolve
 from jaxgen.models.layers import ConvBlock, Norm, max_pool
 from jaxgen.models.vgg import Vgg19Trunk, imagenet_range
 
@@ -107,9 +109,10 @@ class CompactTrunk(nn.Module):
         self, x: chex.Array, *, train: bool, counts: chex.Array | None = None
     ) -> chex.Array:
         """[B, H, W, C] -> [B, H / 2^stages, W / 2^stages, features 2^(stages - 1)]."""
+        keeping_size = partial(convolve, stride=1, padding=1)
+        block = partial(ConvBlock, convolve=keeping_size, norm=self.norm, dtype=self.dtype)
         for stage in range(self.stages):
             for _ in range(2):
-                conv = ConvBlock(self.features * 2**stage, 3, norm=self.norm, dtype=self.dtype)
-                x = conv(x, train=train, counts=counts)
+                x = block(self.features * 2**stage, 3)(x, train=train, counts=counts)
             x = max_pool(x)
         return x

@@ -6,11 +6,12 @@ from experiments.studies import records
 from experiments.studies import tiny_faces_ablation as study
 
 
+@pytest.mark.parametrize("steps", [study.STEPS, study.LONGER])
 @pytest.mark.parametrize("dataset", study.DATASETS)
-def test_classifiers_of_all_rows_see_equally_many_crops(dataset):
+def test_classifiers_of_all_rows_see_equally_many_crops(dataset, steps):
     seen = set()
     for method in study.ROWS:
-        item = study.job(dataset, method, 0)
+        item = study.job(dataset, method, 0, steps=steps)
         given = dict(argument.split("=", 1) for argument in item.arguments)
         given[f"--config.{study.options(method)['length']}"] = item.steps
         stages = set(given["--config.stages"].split(",")) & {"discriminator", "gan"}
@@ -22,7 +23,7 @@ def test_classifiers_of_all_rows_see_equally_many_crops(dataset):
                 for stage in stages
             )
         )
-    assert seen == {300 * 32 + 300 * 16}
+    assert seen == {300 * 32 + steps * 16}
 
 
 def test_rows_differ_in_one_part_each():
@@ -45,6 +46,7 @@ def test_remedies_change_what_they_name_and_have_the_budget_of_the_full_method()
 def test_the_best_remedy_is_the_best_on_held_out_scenes_once_all_are_tried(monkeypatch):
     def rows(values, **facts):
         shared = dict(study=study.STUDY, dataset="wider_face", metric=study.CRITERION, seed=0)
+        shared["steps"] = study.STEPS
         variants = [f"compact,{name}" for name in study.REMEDIES]
         pairs = zip(variants, values, strict=False)
         return [shared | dict(variant=name, value=value) | facts for name, value in pairs]
@@ -55,7 +57,21 @@ def test_the_best_remedy_is_the_best_on_held_out_scenes_once_all_are_tried(monke
     monkeypatch.setattr(records, "read", lambda system: found)
     assert study.best_remedy("wider_face") == ""
     found += rows(values)[-1:] + rows([9], seed=1) + rows([9], metric="ap_height_0_16")
+    found += rows([9], steps=study.LONGER)
     assert study.best_remedy("wider_face") == list(study.REMEDIES)[1]
+
+
+def test_longer_games_are_chosen_among_themselves(monkeypatch):
+    remedies = study.LONGER_REMEDIES
+    assert set(remedies) <= set(study.REMEDIES)
+    facts = dict(study=study.STUDY, dataset="wider_face", metric=study.CRITERION, seed=0)
+    long = facts | dict(steps=study.LONGER)
+    found = [long | dict(variant=f"compact,{remedies[0]}", value=2)]
+    found.append(facts | dict(variant=f"compact,{remedies[1]}", value=9, steps=study.STEPS))
+    monkeypatch.setattr(records, "read", lambda system: found)
+    assert study.best_remedy("wider_face", remedies, study.LONGER) == ""
+    found.append(long | dict(variant=f"compact,{remedies[1]}", value=1))
+    assert study.best_remedy("wider_face", remedies, study.LONGER) == remedies[0]
 
 
 def test_every_row_of_the_table_is_recorded():
