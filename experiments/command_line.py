@@ -34,7 +34,6 @@ def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mo
         modes: name of --mode -> function of config and workdir.
     """
     _set_up_logging()
-    keep_freed()  # before JAX opens its backend: a training step on CPU is 1.3 to 1.6 times faster
     try:
         _define_flags(system)
         config = _read_config()
@@ -44,6 +43,7 @@ def run(system: str, check: Callable[[ConfigDict], None], modes: Mapping[str, Mo
         sys.exit(_usage(f"unknown key in a --config.KEY=VALUE override: {reason}"))
     except (flags.Error, ConfigError, TypeError, ValueError, OSError) as error:
         sys.exit(_usage(str(error)))
+    keep_freed()  # before JAX opens its backend
     if flags.FLAGS.distributed:
         _run_with_others(modes, config)
     else:

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+_TOGETHER = 16  # images in one convolution of `_correlate`
+
 
 def library(x, kernel, stride: int, padding: int, dilation: int = 1):
     """The convolution as XLA has it."""
@@ -91,16 +93,22 @@ def _plain_backward(stride, padding, inputs, grad):
 def _correlate(a, b, ends, dilation=1):
     """[B, H, W, C] and [B, h, w, D] -> [C, size, size, D]: products summed over shifted maps.
 
-    Channels of a take the place of images, images that of channels, b that of a kernel.
+    Channels of a take the place of images, images that of channels, b that of a kernel. XLA reads
+    all of b for each few pixels that come out, so a part of the images at a time: they fit a cache.
     """
-    return lax.conv_general_dilated(
-        a.transpose(3, 1, 2, 0),
-        b.transpose(1, 2, 0, 3),
-        (1, 1),
-        ends,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+
+    def correlate(a, b):
+        return lax.conv_general_dilated(
+            a.transpose(3, 1, 2, 0),
+            b.transpose(1, 2, 0, 3),
+            (1, 1),
+            ends,
+            rhs_dilation=(dilation, dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    starts = range(0, len(a), _TOGETHER)
+    return sum(correlate(a[i : i + _TOGETHER], b[i : i + _TOGETHER]) for i in starts)
 
 
 plain.defvjp(

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxgen.models.batch_norm import BatchNorm
 from jaxgen.models.convolution import conv_doubling, convolve, normal_002
+from jaxgen.models.layers import elu
 
 # (channels, stride) of the layers of each block; the trunk ends with one more convolution.
 _TRUNK = (
@@ -79,7 +80,7 @@ class Trunk(nn.Module):
         x = images.astype(self.dtype)
         for channels, stride in itertools.chain(*_TRUNK[: self.halvings], _TRUNK[-1]):
             conv = SameConv(scaled(channels, self.width), stride, dtype=self.dtype)
-            x = nn.elu(_batch_norm(self._limit(conv, x, train), train, self.dtype))
+            x = elu(_batch_norm(self._limit(conv, x, train), train, self.dtype))
         # Linear: an activation here would cut the feature's range on one side.
         conv = SameConv(self.features, dtype=self.dtype)
         raw = self._limit(conv, x, train)
@@ -156,7 +157,7 @@ class Decoder(nn.Module):
         chex.assert_rank([feature, pose, noise], 2)
         if self.embed_pose:
             embed = nn.Dense(self.embed_pose, kernel_init=normal_002, dtype=self.dtype)
-            pose = nn.elu(embed(pose))
+            pose = elu(embed(pose))
         side, channels = self.size >> self.halvings, scaled(_LAST, self.width)
         code = jnp.concatenate([feature, self.pose_gain * pose, noise], -1).astype(self.dtype)
         x = nn.Dense(side * side * channels, kernel_init=normal_002, dtype=self.dtype)(code)
@@ -164,7 +165,7 @@ class Decoder(nn.Module):
         for channels, stride in itertools.chain(_DECODER[0], *_DECODER[-self.halvings :]):
             layer = SameDoubling if stride == 2 else SameConv
             x = layer(scaled(channels, self.width), dtype=self.dtype)(x)
-            x = nn.elu(_batch_norm(x, train, self.dtype))
+            x = elu(_batch_norm(x, train, self.dtype))
         return jnp.tanh(SameConv(self.channels, dtype=self.dtype)(x).astype(jnp.float32))
 
 

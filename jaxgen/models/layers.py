@@ -26,6 +26,21 @@ def leaky_relu(x: chex.Array) -> chex.Array:
     return nn.leaky_relu(x, 0.2)
 
 
+@jax.custom_jvp
+def elu(x: chex.Array) -> chex.Array:
+    """`nn.elu`: x where it is positive, exp(x) - 1 elsewhere. Any shape.
+
+    Its gradient reads the result, which the next layer keeps anyway, so nothing else is written.
+    """
+    return jnp.maximum(x, 0) + jnp.expm1(jnp.minimum(x, 0))
+
+
+@elu.defjvp
+def _elu_jvp(inputs, tangents):
+    y = elu(*inputs)
+    return y, tangents[0] * jnp.minimum(y + 1, 1)
+
+
 def conv(x: chex.Array, kernel: chex.Array) -> chex.Array:
     """Plain convolution with zero padding that keeps the size, as `nn.Conv` computes it.
 

@@ -72,7 +72,7 @@ def test_convolution_equals_flax(size, stride, padding, dilation, shape):
         assert out == tuple(out_size(n, size, stride=stride, padding=padding) for n in shape)
 
 
-@pytest.mark.parametrize("images", [1, 5])
+@pytest.mark.parametrize("images", [1, 5, 37])
 @pytest.mark.parametrize("size, stride", [(3, 1), (3, 2), (5, 1), (5, 2)])
 def test_convolution_of_few_and_of_many_images_equals_flax(images, size, stride):
     x, kernel = random(images, 7, 6, 6), random(size, size, 6, 5, seed=1)

@@ -11,6 +11,7 @@ from jaxgen.models.layers import (
     ConvBlock,
     conv_halving,
     conv_shrinking,
+    elu,
     leaky_relu,
     max_pool,
     upsample,
@@ -34,6 +35,26 @@ def assert_same_with_gradient(fast, plain, *arguments):
         both(fast),
         both(plain),
     )
+
+
+def test_elu_equals_flax():
+    assert_same_with_gradient(elu, nn.elu, 3 * random(4, 5))
+
+
+def test_second_gradient_of_elu_is_that_of_flax():
+    x, weights = 3 * random(20), random(20, seed=1)
+
+    def penalty(f):  # as R1 takes it
+        return jax.grad(lambda x: (jax.grad(lambda x: (f(x) * weights).sum())(x) ** 2).sum())
+
+    np.testing.assert_allclose(penalty(elu)(x), penalty(nn.elu)(x), rtol=1e-4, atol=1e-6)
+
+
+def test_elu_at_its_bend_far_out_and_without_a_number():
+    x = jnp.array([0.0, -1e-6, -200.0, 200.0, -jnp.inf, jnp.inf, jnp.nan])
+    value, slope = jax.vmap(jax.value_and_grad(elu))(x)
+    np.testing.assert_allclose(value, [0, -1e-6, -1, 200, -1, jnp.inf, jnp.nan], rtol=1e-5)
+    np.testing.assert_allclose(slope, [1, 1, 0, 1, 0, 1, jnp.nan], atol=1e-5)
 
 
 def test_max_pool_equals_flax():
