@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-_TOGETHER = 16  # images in one convolution of `_correlate`
+# What one convolution of `_correlate` takes: images, and channels if they do not fit a cache.
+_TOGETHER, _CACHED = 16, 2**18
 
 
 def library(x, kernel, stride: int, padding: int, dilation: int = 1):
@@ -94,7 +95,7 @@ def _correlate(a, b, ends, dilation=1):
     """[B, H, W, C] and [B, h, w, D] -> [C, size, size, D]: products summed over shifted maps.
 
     Channels of a take the place of images, images that of channels, b that of a kernel. XLA reads
-    all of b for each few pixels that come out, so a part of the images at a time: they fit a cache.
+    all of b for each few pixels that come out, so it takes a part at a time: it fits a cache.
     """
 
     def correlate(a, b):
@@ -107,8 +108,18 @@ def _correlate(a, b, ends, dilation=1):
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
-    starts = range(0, len(a), _TOGETHER)
-    return sum(correlate(a[i : i + _TOGETHER], b[i : i + _TOGETHER]) for i in starts)
+    def parts(count, size):
+        return [slice(start, start + size) for start in range(0, count, size)]
+
+    images, h, w, channels = b.shape
+    fits = min(images, _TOGETHER) * h * w * channels <= _CACHED
+    return jnp.concatenate(
+        [
+            sum(correlate(a[i], b[i][..., j]) for i in parts(images, _TOGETHER))
+            for j in parts(channels, channels if fits else _TOGETHER)
+        ],
+        -1,
+    )
 
 
 plain.defvjp(
