@@ -81,7 +81,8 @@ def _plain_backward(stride, padding, inputs, grad):
         lhs_dilation=(stride, stride),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    if stride == 1 and x.shape[3] > grad.shape[3]:
+    smaller = all(side <= out for side, out, _ in axes)  # else XLA would exchange them once more
+    if stride == 1 and smaller and x.shape[3] > grad.shape[3]:
         # The same with x and the gradient exchanged: the more numerous channels are those that
         # come out, which XLA needs to fill a vector register. The kernel comes out turned.
         ends = [(n - 1 - padding, side - out + padding) for side, out, n in axes]
