@@ -23,17 +23,19 @@ def keep_freed() -> bool:
 
     Call it once, in the first thread, before JAX opens its backend: the process then stays as
     large as it has ever been. Meant for training on CPU; it changes speed only. Compiled functions
-    then have run when they return, so what a program does besides belongs into other threads.
+    then have run when they return: what a program does meanwhile belongs into other threads.
 
     Returns:
-        True if the C library took the settings (glibc only), False if nothing was changed.
+        True if the C library took the settings (glibc only), else False.
     """
     if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    # No separate mappings, which are returned when freed; no trimming of the heap's end.
+    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1))
+    if not all(libc.mallopt(name, value) == 1 for name, value in settings):
         return False
     import jax  # here, because a command line that is wrong should not wait for it
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    libc = ctypes.CDLL(None)
-    # No separate mappings, which are returned when freed; no trimming of the heap's end.
-    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1))
-    return all(libc.mallopt(name, value) == 1 for name, value in settings)
+    return True
