@@ -8,7 +8,7 @@ network.
 Only the heap of the first thread can hold such blocks and keep them. JAX would allocate them in
 threads of its own, so it is told to run compiled functions in the thread that calls. One heap
 for all threads would keep them, too, but XLA's convolutions ask for memory all the time, and its
-threads would wait for each other: that makes a step up to twice as long.
+threads would wait for each other.
 """
 
 import ctypes
