@@ -19,9 +19,10 @@ crops of training scenes. Shared stages are copied, so each recorded command giv
 itself. Stop it at any time and start it again. Records: docs/results/tiny_faces.jsonl.
 
 Then come remedies for the full method, each with the same budget: seed 0 of all, and the other
-seeds of the one that finds the most small faces in the held-out scenes. Last, longer games, and a
-bicubic classifier that learns from as many crops as they do; which of them goes to the other seeds
-is chosen in the same way.
+seeds of the one that finds the most small faces in the held-out scenes. Then games from a new
+discriminator, which learns to classify in one go, with the schedule and the batches of the bicubic
+classifier, in place of a warm start and a game. Last, longer games, and a bicubic classifier that
+learns from as many crops as they do. Which of each go to the other seeds is chosen in the same way.
 """
 
 from collections.abc import Iterable
@@ -47,6 +48,7 @@ GAN_STAGES = "detector,crops,generator,discriminator,gan"
 NO_CLASS = "--config.gan.weights.classification=0.0"
 NO_GAME = "--config.gan.weights.adversarial=0.0"
 ALL = ("detector", "crops", "generator", "discriminator")
+WITHOUT_CLASSIFIER = ("detector", "crops", "generator")
 COMPACT = "compact"  # the variant that the rows have
 # Row -> (stages taken over from the row "full", arguments).
 ROWS = {
@@ -74,6 +76,17 @@ REMEDIES = {
     "discriminator_adversarial=0.1,classification=1.0": (_GAME, _CLASS),
     "discriminator_adversarial=0.1,discriminator_rate=0.001": (_GAME, _RATE),
 }
+# One schedule for all that the classifier learns, instead of two with a restart between them.
+_NEW = ("--config.gan.discriminator_start=new", _RATE)
+FROM_NEW = {
+    "discriminator_start=new": _NEW,
+    "discriminator_start=new,discriminator_adversarial=0.1": (*_NEW, _GAME),
+    "discriminator_start=new,discriminator_adversarial=0.1,classification=1.0": (
+        *_NEW,
+        _GAME,
+        _CLASS,
+    ),
+}
 # What a longer game is played with. Neither network has learned all it can in STEPS.
 LONGER_REMEDIES = (
     "discriminator_adversarial=0.1",
@@ -95,21 +108,26 @@ def job(
         dataset: of DATASETS.
         method: of ROWS.
         seed: of the run.
-        remedy: of REMEDIES, or "".
-        steps: of the game. The bicubic classifier gets those that show it as many crops.
+        remedy: of REMEDIES or FROM_NEW, or "".
+        steps: of the game, see `in_one_go` for those that have no warm start of the classifier.
     """
     config, detector_steps = DATASETS[dataset]
-    changes = REMEDIES[remedy] if remedy else ROWS[method][1]
+    changes = (REMEDIES | FROM_NEW)[remedy] if remedy else ROWS[method][1]
+    batches = dict(BATCHES)
+    if remedy in FROM_NEW:
+        batches["gan"] = batches["discriminator"]
     arguments = [f"--config={config}", *changes]
     arguments += [
         f"--config.detector.train.steps={detector_steps}",
         f"--config.generator.train.steps={WARM_UP}",
-        *(f"--config.{stage}.train.batch_size={size}" for stage, size in BATCHES.items()),
+        *(f"--config.{stage}.train.batch_size={size}" for stage, size in batches.items()),
     ]
     if method == "bicubic_classifier":
-        # As many crops as the other rows' classifiers see in two stages.
-        steps = WARM_UP + steps * BATCHES["gan"] // BATCHES["discriminator"]
+        steps = in_one_go(steps)
         arguments += ["--config.stages=detector,crops,discriminator"]
+    elif remedy in FROM_NEW:
+        steps = in_one_go(steps)
+        arguments += ["--config.stages=detector,crops,generator,gan"]
     else:
         arguments += [
             f"--config.stages={GAN_STAGES}",
@@ -124,6 +142,11 @@ def job(
         steps=steps,
         arguments=arguments,
     )
+
+
+def in_one_go(steps: int) -> int:
+    """Steps that show a classifier as many crops as a warm start and a game of so many steps."""
+    return WARM_UP + steps * BATCHES["gan"] // BATCHES["discriminator"]
 
 
 def options(method: str, remedy: str = "") -> dict:
@@ -152,16 +175,17 @@ def best_remedy(dataset: str, remedies: Iterable[str] = REMEDIES, steps: int = S
 
     Args:
         dataset: of DATASETS.
-        remedies: to choose among, of REMEDIES.
+        remedies: to choose among, of REMEDIES or of FROM_NEW.
         steps: of the game.
     """
+    remedies = tuple(remedies)
     wanted = dict(study=STUDY, dataset=dataset, metric=CRITERION, seed=0, steps=steps)
     tried = {
         row["variant"].removeprefix(f"{COMPACT},"): row["value"]
         for row in records.read("tiny_faces")
-        if all(row[key] == value for key, value in wanted.items()) and row["variant"] != COMPACT
+        if all(row[key] == value for key, value in wanted.items())
     }
-    return max(tried, key=tried.get) if set(tried) == set(remedies) else ""
+    return max(remedies, key=tried.get) if set(remedies) <= set(tried) else ""
 
 
 def run(items: Iterable[records.Job]) -> None:
@@ -171,8 +195,11 @@ def run(items: Iterable[records.Job]) -> None:
         if not is_asked_for(STUDY, item.name):
             continue
         whole = job(item.dataset, "full", item.seed)
-        remedy = item.variant.removeprefix(COMPACT)
-        start = dict(before=whole, shared=ALL if remedy else ROWS[item.method][0])
+        remedy = item.variant.removeprefix(COMPACT).removeprefix(",")
+        shared = ALL if remedy else ROWS[item.method][0]
+        if remedy in FROM_NEW:
+            shared = WITHOUT_CLASSIFIER
+        start = dict(before=whole, shared=shared)
         arguments = ("tiny_faces", STUDY, item, (), workdirs)
         recorded = options(item.method, remedy)
         attempts.append(partial(records.run_once, *arguments, **start, **recorded))
@@ -185,6 +212,9 @@ def main(_):
     run(job(dataset, method, seed) for seed, dataset in pairs for method in ROWS)
     run(job(dataset, "full", 0, remedy) for dataset in DATASETS for remedy in REMEDIES)
     found = {dataset: best_remedy(dataset) for dataset in DATASETS}
+    run(job(dataset, "full", seed, found[dataset]) for seed, dataset in pairs if found[dataset])
+    run(job(dataset, "full", 0, remedy) for dataset in DATASETS for remedy in FROM_NEW)
+    found = {dataset: best_remedy(dataset, FROM_NEW, in_one_go(STEPS)) for dataset in DATASETS}
     run(job(dataset, "full", seed, found[dataset]) for seed, dataset in pairs if found[dataset])
     longer = partial(job, steps=LONGER)
     run(longer(dataset, "bicubic_classifier", seed) for seed, dataset in pairs)

@@ -60,6 +60,7 @@ GAN_SCHEMA: Schema = {
     # Both together.
     "gan.loss": one_of("non_saturating", "saturating"),
     "gan.generator_batch": one_of("all", "faces"),
+    "gan.discriminator_start": one_of("classifier", "new"),
     "gan.weights.pixel": number(0, 1000),
     "gan.weights.adversarial": number(0, 1000),
     "gan.weights.classification": number(0, 1000),
@@ -76,6 +77,11 @@ GAN_SCHEMA: Schema = {
     "gan.fusion.move_boxes": boolean,
     "gan.fusion.batch_size": integer(1),
 }
+
+
+def starts_anew(config) -> bool:
+    """Whether the game's discriminator has not been a classifier before."""
+    return config.gan.discriminator_start == "new"
 
 
 def check_gan(config) -> None:

@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 from jaxgen.data import face_pair_files, face_pairs
 from jaxgen.tasks import tiny_faces, tiny_faces_gan_evaluation, tiny_faces_warm_start
 from jaxgen.tasks import tiny_faces_players as players
+from jaxgen.tasks.tiny_faces_gan_schema import starts_anew
 from jaxgen.tasks.tiny_faces_players import Variables
 from jaxgen.training import checkpoint, hosts, mesh, stages
 from jaxgen.training.errors import ConfigError
@@ -101,9 +102,7 @@ def train_discriminator(config, workdir: Path, devices: Mesh) -> None:
     """Stage discriminator: face or background, on real and on bicubically enlarged crops."""
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
-    trunk = None
-    if config.discriminator.pretrained:
-        trunk = _pretrained_trunk(config)
+    trunk = _pretrained_trunk(config)
     init = mesh.compile_init(
         devices,
         lambda key: tiny_faces_warm_start.init_discriminator(config, key, trunk),
@@ -128,7 +127,7 @@ def train_discriminator(config, workdir: Path, devices: Mesh) -> None:
 
 
 def train_gan(config, workdir: Path, devices: Mesh) -> None:
-    """Stage gan: both networks together, from their warm starts.
+    """Stage gan: both networks together, from their warm starts, or with a new discriminator.
 
     The checkpoint to use is the one with the lowest class loss on held-out crops, as in the stage
     discriminator: whether a face is told from background is what the networks are there for.
@@ -136,18 +135,22 @@ def train_gan(config, workdir: Path, devices: Mesh) -> None:
     Raises:
         ConfigError: a warm start is missing, or the stage began from other ones or other crops.
     """
-    generator, generator_step = restore(config, workdir, devices, "generator")
-    discriminator, discriminator_step = restore(config, workdir, devices, "discriminator")
+    state, step = restore(config, workdir, devices, "generator")
     # A compiled function closes over them: global arrays of several processes it could not.
-    start = Variables(
-        hosts.fetch(generator.generator.ema), hosts.fetch(discriminator.discriminator.ema)
-    )
-    began_from = {"generator": generator_step, "discriminator": discriminator_step}
+    start = Variables(hosts.fetch(state.generator.ema), None)
+    began_from = {"generator": step, "discriminator": 0}
+    trunk = None
+    if starts_anew(config):
+        trunk = _pretrained_trunk(config)
+    else:
+        state, step = restore(config, workdir, devices, "discriminator")
+        start = start._replace(discriminator=hosts.fetch(state.discriminator.ema))
+        began_from["discriminator"] = step
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
     init = mesh.compile_init(
         devices,
-        lambda key: players.start_from(tiny_faces.init_state(config, key), start),
+        lambda key: players.start_from(tiny_faces.init_state(config, key, trunk=trunk), start),
         shard_above=config.gan.train.shard_parameters_above,
     )
 
@@ -206,12 +209,14 @@ def rescoring_variables(config, workdir: Path, devices: Mesh) -> tuple[Variables
 
 
 def _pretrained_trunk(config):
-    """Params of VGG19's trunk with the weights that the config names."""
+    """Params of VGG19's trunk with the weights that the config names; None where it names none."""
     from jaxgen.models import pretrained
 
+    path = config.discriminator.pretrained
+    if not path:
+        return None
     like = jax.eval_shape(partial(tiny_faces_warm_start.init_discriminator, config), run_key(0))
     blank = {"params": {"trunk": like.discriminator.params["trunk"]}}
-    path = config.discriminator.pretrained
     return pretrained.load_vgg19_trunk(blank, path, inside="trunk")["params"]["trunk"]
 
 

@@ -98,20 +98,21 @@ def new_discriminator(config, key: jax.Array, optimiser, trunk: Any = None) -> P
     return new_player({"params": params, "batch_stats": both}, optimiser, ema=True)
 
 
-def init_state(config, key: jax.Array, batch_spec: Any = None) -> State:
+def init_state(config, key: jax.Array, batch_spec: Any = None, *, trunk: Any = None) -> State:
     """A state at step 0 with both players; `start_from` gives them trained parameters.
 
     Args:
         config: see experiments/configs/tiny_faces.
         key: typed PRNG key; the run's randomness follows from it.
         batch_spec: unused here: the shapes follow from the config.
+        trunk: params of a trained trunk for the discriminator; None for new ones.
     """
     del batch_spec
     for_generator, for_discriminator = optimisers(config)
     return new_state(
         key,
         generator=new_generator(config, key, for_generator),
-        discriminator=new_discriminator(config, key, for_discriminator),
+        discriminator=new_discriminator(config, key, for_discriminator, trunk),
     )
 
 

@@ -1,6 +1,6 @@
 """What a tiny-faces config may hold; checked before JAX is even imported."""
 
-from jaxgen.tasks.tiny_faces_gan_schema import GAN_SCHEMA, check_gan
+from jaxgen.tasks.tiny_faces_gan_schema import GAN_SCHEMA, check_gan, starts_anew
 from jaxgen.training.config import (
     TRAINING_SCHEMA,
     Schema,
@@ -16,15 +16,7 @@ from jaxgen.training.config import (
 )
 from jaxgen.training.errors import ConfigError
 
-# Stage -> the stages that it starts from, in the order in which they run.
-NEEDS = {
-    "detector": (),
-    "crops": ("detector",),
-    "generator": ("crops",),
-    "discriminator": ("crops",),
-    "gan": ("generator", "discriminator"),
-}
-STAGES = tuple(NEEDS)
+STAGES = ("detector", "crops", "generator", "discriminator", "gan")  # in their order
 STRIDES = (4, 8, 16, 32)
 
 
@@ -155,6 +147,17 @@ def check_config(config) -> None:
             "config.detector.model.pretrained holds ImageNet weights, which the light trunk cannot "
             "take: leave it empty, or use resnet50 or vgg16."
         )
+
+
+def needs(config, stage: str) -> tuple[str, ...]:
+    """The stages that one of STAGES starts from."""
+    return {
+        "detector": (),
+        "crops": ("detector",),
+        "generator": ("crops",),
+        "discriminator": ("crops",),
+        "gan": ("generator",) if starts_anew(config) else ("generator", "discriminator"),
+    }[stage]
 
 
 def stages_of(config) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from jaxgen.tasks import (
     tiny_faces_methods,
 )
 from jaxgen.tasks.tiny_faces_gan_stages import BEST
-from jaxgen.tasks.tiny_faces_schema import NEEDS, STAGES, stages_of
+from jaxgen.tasks.tiny_faces_schema import STAGES, needs, stages_of
 from jaxgen.training import checkpoint, hosts, mesh, stages
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.state import run_key
@@ -65,7 +65,7 @@ def check_order(config, workdir: Path) -> None:
     """Raises ConfigError where a stage needs another that is neither asked for nor done."""
     asked = stages_of(config)
     for stage in asked:
-        for before in NEEDS[stage]:
+        for before in needs(config, stage):
             if before not in asked and not is_done(config, workdir, before):
                 lacks = f"is not in {workdir / before}"
                 if before != "crops":

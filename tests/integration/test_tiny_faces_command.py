@@ -90,6 +90,15 @@ def test_the_wrong_order_is_refused(tmp_path, stages, missing):
         tiny_faces_stages.run_stages(config, tmp_path, None)
 
 
+def test_a_new_discriminator_needs_no_stage_of_its_own(tmp_path):
+    config = default.get_config("smoke")
+    config.stages = "detector,crops,generator,gan"
+    with pytest.raises(ConfigError, match=r"'gan' of config.stages needs 'discriminator'"):
+        tiny_faces_stages.check_order(config, tmp_path)
+    config.gan.discriminator_start = "new"
+    tiny_faces_stages.check_order(config, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -2,6 +2,7 @@
 
 import pytest
 
+from experiments.configs.tiny_faces.gan_sections import gan_sections
 from experiments.studies import records
 from experiments.studies import tiny_faces_ablation as study
 
@@ -41,6 +42,21 @@ def test_remedies_change_what_they_name_and_have_the_budget_of_the_full_method()
         item = study.job("wider_face", "full", 0, remedy)
         assert set(item.arguments) - set(full.arguments) == set(changes)
         assert item.name != full.name and item.steps == full.steps
+
+
+@pytest.mark.parametrize("steps", [study.STEPS, study.LONGER])
+def test_a_new_discriminator_learns_as_the_bicubic_classifier_does(steps):
+    bicubic = study.job("wider_face", "bicubic_classifier", 0, steps=steps)
+    for remedy, changes in study.FROM_NEW.items():
+        item = study.job("wider_face", "full", 0, remedy, steps=steps)
+        assert item.steps == bicubic.steps and set(changes) <= set(item.arguments)
+        assert f"--config.gan.train.batch_size={study.BATCHES['discriminator']}" in item.arguments
+        assert "--config.stages=detector,crops,generator,gan" in item.arguments
+        # The same optimiser, so that what it sees is all that differs.
+        given, sections = dict(a.split("=", 1) for a in item.arguments), gan_sections()
+        rate = given["--config.gan.discriminator_optimiser.learning_rate"]
+        sections.gan.discriminator_optimiser.learning_rate = float(rate)
+        assert sections.gan.discriminator_optimiser == sections.discriminator.optimiser
 
 
 def test_the_best_remedy_is_the_best_on_held_out_scenes_once_all_are_tried(monkeypatch):

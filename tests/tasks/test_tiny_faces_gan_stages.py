@@ -107,6 +107,25 @@ def test_stages_that_learned_from_other_crops_are_refused(run, tmp_path):
     assert (began["generator"], began["discriminator"]) == (2, 2)
 
 
+def test_a_new_discriminator_needs_no_classifier_before_it(run, tmp_path):
+    config, workdir, devices = run
+    for folder in ("crops", "generator"):
+        shutil.copytree(workdir / folder, tmp_path / folder)
+    config = config.copy_and_resolve_references()
+    config.gan.discriminator_start = "new"
+    tiny_faces_gan_stages.train_gan(config, tmp_path, devices)
+    assert tiny_faces_gan_stages.is_done(config, tmp_path, "gan")
+    assert json.loads((tmp_path / "gan" / "began_from.json").read_text())["discriminator"] == 0
+    report = tiny_faces_gan_report.measure(config, tmp_path, devices)
+    assert "face_accuracy_super_resolved" in report.numbers
+    assert "face_accuracy_bicubic" not in report.numbers
+    # Going on from a classifier would be another run.
+    shutil.copytree(workdir / "discriminator", tmp_path / "discriminator")
+    config.gan.discriminator_start = "classifier"
+    with pytest.raises(ConfigError, match=r"began from step 0 of 'discriminator'.*delete"):
+        tiny_faces_gan_stages.train_gan(config, tmp_path, devices)
+
+
 def test_batches_that_the_devices_cannot_share_are_refused(run):
     config, workdir, _ = run
     with pytest.raises(ConfigError, match="multiple of 16"):

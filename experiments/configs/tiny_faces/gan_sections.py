@@ -59,6 +59,9 @@ def gan_sections() -> ml_collections.ConfigDict:
     config.gan = ml_collections.ConfigDict()
     config.gan.loss = "non_saturating"  # or "saturating", as written in the paper
     config.gan.generator_batch = "all"  # or "faces": the released code
+    # "classifier": from the stage `discriminator`. "new": from new weights, as the paper's, but
+    # for those of `discriminator.pretrained`; then that stage need not run.
+    config.gan.discriminator_start = "classifier"
     # On the mean squared difference of pixels in [-1, 1]. 0 leaves a term out.
     config.gan.weights = ml_collections.ConfigDict(
         dict(pixel=1.0, adversarial=1e-3, classification=1e-2, box=0.0)
