@@ -8,7 +8,8 @@ memory: taken as one pixel with twice the channels, which costs no copy, they fi
 import chex
 import jax.numpy as jnp
 
-from jaxgen.models.conv_forms import pad, plain
+from jaxgen.models.conv_forms import plain
+from jaxgen.models.conv_patches import pad
 
 _MOST, _NARROWEST = 16, 16  # channels; pixels of a row
 

@@ -12,14 +12,8 @@ import chex
 import jax
 
 from jaxgen.models import column_pairs, few_channels
-from jaxgen.models.conv_forms import (
-    by_patches,
-    by_rows,
-    folded,
-    in_blocks,
-    library,
-    plain,
-)
+from jaxgen.models.conv_forms import by_patches, folded, in_blocks, library, plain
+from jaxgen.models.kernel_gradient import by_products
 
 # Images below which XLA's gradient to the kernel is slow: they take the place of its channels.
 _FEW_IMAGES = 4
@@ -77,7 +71,7 @@ def _to_kernel(x, kernel, grad, stride, padding):
         return few_channels.to_kernel(x, kernel, grad, padding)
     halves = _halves(kernel, stride)
     if len(x) < _FEW_IMAGES and not halves:
-        return by_rows(x, grad, size, stride=stride, padding=padding)
+        return by_products(x, grad, size, stride=stride, padding=padding)
     form = in_blocks if halves else plain
     return jax.vjp(lambda kernel: form(x, kernel, stride, padding), kernel)[1](grad)[0]
 

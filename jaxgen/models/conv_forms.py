@@ -9,7 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# What one convolution of `_correlate` takes: images, and channels if they do not fit a cache.
+from jaxgen.models.conv_patches import patches
+from jaxgen.models.kernel_gradient import by_products
+
+# What one convolution of `_correlate` takes: images, and channels if they do not fit a cache. From
+# twice as many channels on, products are faster then.
 _TOGETHER, _CACHED = 16, 2**18
 
 
@@ -81,6 +85,9 @@ def _plain_backward(stride, padding, inputs, grad):
         lhs_dilation=(stride, stride),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+    rows, columns, *channels = kernel.shape
+    if rows == columns and min(channels) >= 2 * _TOGETHER and _outgrows_cache(x, grad):
+        return to_input, by_products(x, grad, rows, stride=stride, padding=padding)
     smaller = all(side <= out for side, out, _ in axes)  # else XLA would exchange them once more
     if stride == 1 and smaller and x.shape[3] > grad.shape[3]:
         # The same with x and the gradient exchanged: the more numerous channels are those that
@@ -90,6 +97,11 @@ def _plain_backward(stride, padding, inputs, grad):
         return to_input, turned.transpose(1, 2, 3, 0)[::-1, ::-1]
     to_kernel = _correlate(x, grad, [(padding, -end) for end in rest], dilation=stride)
     return to_input, to_kernel.transpose(1, 2, 0, 3)
+
+
+def _outgrows_cache(x, grad):
+    images, h, w, d = grad.shape
+    return min(images, _TOGETHER) * h * w * max(x.shape[3], d) > _CACHED
 
 
 def _correlate(a, b, ends, dilation=1):
@@ -166,52 +178,12 @@ def folded(grad, kernel, sides: tuple[int, int], *, stride: int = 1, padding: in
     )
 
 
-def by_rows(x, grad, size: int, *, stride: int, padding: int):
-    """Gradient to the kernel as one matrix product for each of its rows.
-
-    XLA's own form takes images for channels: few of them leave most of a vector register idle.
-
-    Args:
-        x: [B, H, W, C].
-        grad: [B, H', W', D].
-        size: of the kernel.
-        stride: of the convolution.
-        padding: of the convolution.
-
-    Returns:
-        [size, size, C, D].
-    """
-    x = pad(x, padding)
-    _, h, w, d = grad.shape
-    c = x.shape[-1]
-    columns = [x[:, :, j : j + stride * (w - 1) + 1 : stride] for j in range(size)]
-    read = jnp.concatenate(columns, -1)
-    grad = grad.reshape(-1, d)
-    rows = [
-        read[:, i : i + stride * (h - 1) + 1 : stride].reshape(-1, size * c).T @ grad
-        for i in range(size)
-    ]
-    return jnp.stack(rows).reshape(size, size, c, d)
-
-
 def by_patches(x, kernel, stride: int, padding: int):
     """The convolution as one matrix product with the patches that the kernel reads."""
     size, _, c, d = kernel.shape
     reads = patches(x, size, stride=stride, padding=padding)
     rows = reads.reshape(-1, size * size * c) @ kernel.reshape(-1, d)
     return rows.reshape(*reads.shape[:3], d)
-
-
-def patches(x, size: int, *, stride: int = 1, padding: int = 0):
-    """What a kernel reads at each of its places. [B, H, W, C] -> [B, H', W', size * size * C]."""
-    x = pad(x, padding)
-    h, w = ((n - size) // stride + 1 for n in x.shape[1:3])
-    reads = [
-        x[:, i : i + stride * (h - 1) + 1 : stride, j : j + stride * (w - 1) + 1 : stride]
-        for i in range(size)
-        for j in range(size)
-    ]
-    return jnp.concatenate(reads, -1)
 
 
 def in_blocks(x, kernel, stride: int, padding: int):
@@ -229,8 +201,3 @@ def in_blocks(x, kernel, stride: int, padding: int):
     x = x.reshape(batch, h, 2, w, 2, c).transpose(0, 1, 3, 2, 4, 5)
     kernel = kernel.reshape(half, 2, half, 2, c, -1).transpose(0, 2, 1, 3, 4, 5)
     return plain(x.reshape(batch, h, w, 4 * c), kernel.reshape(half, half, 4 * c, -1), 1, 0)
-
-
-def pad(x, pixels: int):
-    """Zeros on every side. [B, H, W, C] -> [B, H + 2 pixels, W + 2 pixels, C]."""
-    return jnp.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))

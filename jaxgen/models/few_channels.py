@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.models.blocks import from_blocks, to_blocks
-from jaxgen.models.conv_forms import folded, pad, patches, plain
+from jaxgen.models.conv_forms import folded, plain
+from jaxgen.models.conv_patches import pad, patches
 
 _FEW, _MANY = 4, 16
 

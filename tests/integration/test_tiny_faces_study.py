@@ -51,7 +51,10 @@ def test_a_new_discriminator_learns_as_the_bicubic_classifier_does(steps):
         item = study.job("wider_face", "full", 0, remedy, steps=steps)
         assert item.steps == bicubic.steps and set(changes) <= set(item.arguments)
         assert f"--config.gan.train.batch_size={study.BATCHES['discriminator']}" in item.arguments
-        assert "--config.stages=detector,crops,generator,gan" in item.arguments
+        # Both are trained, each from the start.
+        assert f"--config.discriminator.train.steps={item.steps}" in item.arguments
+        recorded = {row[0] for row in study.options("full", remedy)["others"]}
+        assert recorded == {"full", "bicubic_classifier", "detector", "oracle", "bicubic"}
         # The same optimiser, so that what it sees is all that differs.
         given, sections = dict(a.split("=", 1) for a in item.arguments), gan_sections()
         rate = given["--config.gan.discriminator_optimiser.learning_rate"]
