@@ -13,7 +13,7 @@ import jax
 
 from jaxgen.models import column_pairs, few_channels
 from jaxgen.models.conv_forms import by_patches, folded, in_blocks, library, plain
-from jaxgen.models.kernel_gradient import by_products
+from jaxgen.models.kernel_gradient import by_products, summed_product
 
 # Images below which XLA's gradient to the kernel is slow: they take the place of its channels.
 _FEW_IMAGES = 4
@@ -25,7 +25,7 @@ def forward(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> che
         return few_channels.forward(x, kernel, padding)
     if column_pairs.suits(x, kernel, stride, padding):
         return column_pairs.convolve(x, kernel, padding)
-    if len(kernel) > min(x.shape[1:3]):
+    if len(kernel) > min(x.shape[1:3]) or len(kernel) == 1:
         # XLA runs kernels larger than the map in a plain loop.
         return by_patches(x, kernel, stride, padding)
     return library(x, kernel, stride, padding)
@@ -53,6 +53,8 @@ def backward(x: chex.Array, kernel: chex.Array, grad: chex.Array, stride: int, p
 
 def _to_input(x, kernel, grad, stride, padding):
     size = len(kernel)
+    if size == 1:
+        return by_patches(grad, kernel.swapaxes(2, 3), 1, 0)
     if few_channels.suits(x, kernel, stride, padding):
         return few_channels.to_input(x, kernel, grad, padding)
     turned, border = kernel[::-1, ::-1].swapaxes(2, 3), size - 1 - padding
@@ -65,7 +67,9 @@ def _to_input(x, kernel, grad, stride, padding):
 
 
 def _to_kernel(x, kernel, grad, stride, padding):
-    size = len(kernel)
+    size, _, c, d = kernel.shape
+    if size == 1:
+        return summed_product(x.reshape(-1, c), grad.reshape(-1, d)).reshape(kernel.shape)
     few = few_channels.suits(x, kernel, stride, padding)
     if few and few_channels.suits_kernel(kernel, padding):
         return few_channels.to_kernel(x, kernel, grad, padding)

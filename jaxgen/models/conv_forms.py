@@ -3,6 +3,7 @@
 Activations are [B, H, W, C], kernels [size, size, C, D], `padding` zeros on every side.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -12,9 +13,10 @@ from jax import lax
 from jaxgen.models.conv_patches import patches
 from jaxgen.models.kernel_gradient import by_products
 
-# What one convolution of `_correlate` takes: images, and channels if they do not fit a cache. From
-# twice as many channels on, products are faster then.
+# What one convolution of `_correlate` takes: images, and channels if they do not fit a cache.
 _TOGETHER, _CACHED = 16, 2**18
+# From where on products are faster then: channels, and products of values at one place of a kernel.
+_MANY_CHANNELS, _MUCH_WORK = 32, 2**24
 
 
 def library(x, kernel, stride: int, padding: int, dilation: int = 1):
@@ -85,9 +87,8 @@ def _plain_backward(stride, padding, inputs, grad):
         lhs_dilation=(stride, stride),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    rows, columns, *channels = kernel.shape
-    if rows == columns and min(channels) >= 2 * _TOGETHER and _outgrows_cache(x, grad):
-        return to_input, by_products(x, grad, rows, stride=stride, padding=padding)
+    if _suits_products(kernel, grad):
+        return to_input, by_products(x, grad, len(kernel), stride=stride, padding=padding)
     smaller = all(side <= out for side, out, _ in axes)  # else XLA would exchange them once more
     if stride == 1 and smaller and x.shape[3] > grad.shape[3]:
         # The same with x and the gradient exchanged: the more numerous channels are those that
@@ -99,9 +100,13 @@ def _plain_backward(stride, padding, inputs, grad):
     return to_input, to_kernel.transpose(1, 2, 0, 3)
 
 
-def _outgrows_cache(x, grad):
-    images, h, w, d = grad.shape
-    return min(images, _TOGETHER) * h * w * max(x.shape[3], d) > _CACHED
+def _suits_products(kernel, grad):
+    images, h, w, _ = grad.shape
+    rows, columns, *channels = kernel.shape
+    pixels = min(images, _TOGETHER) * h * w
+    cached = pixels * max(channels) <= _CACHED
+    much = min(channels) >= _MANY_CHANNELS and pixels * math.prod(channels) > _MUCH_WORK
+    return rows == columns and much and not cached
 
 
 def _correlate(a, b, ends, dilation=1):

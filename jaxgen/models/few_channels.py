@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxgen.models.blocks import from_blocks, to_blocks
 from jaxgen.models.conv_forms import folded, plain
 from jaxgen.models.conv_patches import pad, patches
+from jaxgen.models.kernel_gradient import summed_product
 
 _FEW, _MANY = 4, 16
 
@@ -59,7 +60,7 @@ def to_kernel(x: chex.Array, kernel: chex.Array, grad: chex.Array, padding: int)
         return jax.vjp(lambda kernel: _in_blocks(pad(x, padding), kernel), kernel)[1](grad)[0]
     # One product of every pixel with the gradients that it has a part in.
     reads = patches(grad, size, padding=size - 1 - padding)
-    found = x.reshape(-1, c).T @ reads.reshape(-1, size * size * d)
+    found = summed_product(x.reshape(-1, c), reads.reshape(-1, size * size * d))
     return found.reshape(c, size, size, d).transpose(1, 2, 0, 3)[::-1, ::-1]
 
 

@@ -8,6 +8,7 @@ kernel, while they lie in a cache.
 Activations are [B, H, W, C], kernels [size, size, C, D], `padding` zeros on every side.
 """
 
+import math
 from functools import partial
 
 import chex
@@ -18,6 +19,7 @@ from jaxgen.models.conv_patches import pad, patches
 
 # Products at a time, for as many cores; pixels that each should and may sum over.
 _PRODUCTS, _ENOUGH, _MOST = 4, 2048, 8192
+_ROW_GROUPS = 16
 _LEAST_ROWS = 8  # of a part of a map: it is read with all rows that a kernel covers
 
 
@@ -82,6 +84,19 @@ def by_products(x: chex.Array, grad: chex.Array, size: int, *, stride: int, padd
     if of_patches:
         return found.reshape(size, size, c, d)
     return found.reshape(size, c, size, d).transpose(2, 0, 1, 3)
+
+
+def summed_product(a: chex.Array, b: chex.Array) -> chex.Array:
+    """The transpose of a times b, for many rows. [K, M] and [K, N] -> [M, N].
+
+    XLA's product is several times slower where it sums over many rows. One over some of them after
+    another is not, if the smaller array is the one that it transposes.
+    """
+    if a.shape[1] > b.shape[1]:
+        return summed_product(b, a).T
+    groups = math.gcd(len(a), _ROW_GROUPS)
+    a, b = (each.reshape(groups, -1, each.shape[1]) for each in (a, b))
+    return jnp.einsum("gkm,gkn->gmn", a, b).sum(0)
 
 
 def _parts(h, w):

@@ -97,6 +97,7 @@ def paper_sections() -> ml_collections.ConfigDict:
     config.crops.update(high=128, margin=1.0, unpaired=0.0, least_real=0.5)
     config.generator.update(width=1.0, blocks=8, norm="batch", global_skip=False)
     config.discriminator.update(trunk="vgg19", dropout=0.0, head_std=0.1)
+    config.gan.discriminator_start = "new"
     for section, steps in (
         (config.generator, 75_000),
         (config.discriminator, 12_500),
