@@ -95,3 +95,11 @@ def test_it_has_a_gradient_of_its_own():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-2), found, expected
     )
+
+
+@pytest.mark.parametrize("rows", [1, 7, 16, 40])
+@pytest.mark.parametrize("columns", [(3, 5), (5, 3), (4, 4)])
+def test_a_product_summed_over_rows_is_the_product(rows, columns):
+    a, b = random(rows, columns[0]), random(rows, columns[1], seed=1)
+    found = kernel_gradient.summed_product(a, b)
+    np.testing.assert_allclose(found, a.T @ b, rtol=1e-4, atol=1e-5)
