@@ -26,7 +26,7 @@ def forward(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> che
     if column_pairs.suits(x, kernel, stride, padding):
         return column_pairs.convolve(x, kernel, padding)
     if len(kernel) > min(x.shape[1:3]) or len(kernel) == 1:
-        # XLA runs kernels larger than the map in a plain loop.
+        # XLA runs kernels larger than the map in a plain loop; of 1 x 1 it is one product anyway.
         return by_patches(x, kernel, stride, padding)
     return library(x, kernel, stride, padding)
 

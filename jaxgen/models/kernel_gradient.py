@@ -48,9 +48,6 @@ def by_products(x: chex.Array, grad: chex.Array, size: int, *, stride: int, padd
     c = x.shape[3]
     # Few channels beside many: their patches are less to write than columns and rows are.
     of_patches = stride > 1 or 8 * c <= d
-    # Parts are summed in float32, whatever the images are.
-    total_type = jnp.promote_types(x.dtype, jnp.float32)
-    multiply = partial(jnp.einsum, preferred_element_type=total_type)
 
     def products(x, grad, groups):
         if of_patches:
@@ -59,11 +56,7 @@ def by_products(x: chex.Array, grad: chex.Array, size: int, *, stride: int, padd
             left, right = _columns(pad(x, padding), size), _rows(grad, size)
         # Without a barrier the product would gather them itself, value by value.
         left, right = lax.optimization_barrier((left, right))
-        left, right = (a.reshape(groups, -1, a.shape[3]) for a in (left, right))
-        # XLA transposes the first one: that should be the smaller.
-        if left.shape[2] <= right.shape[2]:
-            return multiply("gpm,gpn->gmn", left, right)
-        return multiply("gpn,gpm->gnm", right, left).swapaxes(1, 2)
+        return _products(left, right, groups)
 
     each = max(1, min(_ENOUGH // (h * w), images // _PRODUCTS))  # images of a product
     together = _PRODUCTS * each
@@ -74,7 +67,7 @@ def by_products(x: chex.Array, grad: chex.Array, size: int, *, stride: int, padd
         return total + products(*part, _PRODUCTS), None
 
     shape = (size * size * c, d) if of_patches else (size * c, size * d)
-    found = jnp.zeros((_PRODUCTS, *shape), total_type)
+    found = jnp.zeros((_PRODUCTS, *shape), _total_type(x))
     if steps:
         found, _ = lax.scan(add, found, together * jnp.arange(steps))
     found = found.sum(0)
@@ -90,13 +83,24 @@ def summed_product(a: chex.Array, b: chex.Array) -> chex.Array:
     """The transpose of a times b, for many rows. [K, M] and [K, N] -> [M, N].
 
     XLA's product is several times slower where it sums over many rows. One over some of them after
-    another is not, if the smaller array is the one that it transposes.
+    another is not.
     """
-    if a.shape[1] > b.shape[1]:
-        return summed_product(b, a).T
-    groups = math.gcd(len(a), _ROW_GROUPS)
-    a, b = (each.reshape(groups, -1, each.shape[1]) for each in (a, b))
-    return jnp.einsum("gkm,gkn->gmn", a, b).sum(0)
+    return _products(a, b, math.gcd(len(a), _ROW_GROUPS)).sum(0).astype(a.dtype)
+
+
+def _products(a, b, groups):
+    """`summed_product` of each of so many groups of rows. [..., M], [..., N] -> [groups, M, N]."""
+    a, b = (each.reshape(groups, -1, each.shape[-1]) for each in (a, b))
+    multiply = partial(jnp.einsum, "gkm,gkn->gmn", preferred_element_type=_total_type(a))
+    # XLA transposes the first one: that should be the smaller.
+    if a.shape[2] <= b.shape[2]:
+        return multiply(a, b)
+    return multiply(b, a).swapaxes(1, 2)
+
+
+def _total_type(a):
+    """Parts are summed in float32 at least, whatever the images are."""
+    return jnp.promote_types(a.dtype, jnp.float32)
 
 
 def _parts(h, w):

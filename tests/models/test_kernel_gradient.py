@@ -64,6 +64,11 @@ def test_many_images_of_low_precision_are_summed_in_float32():
     assert found.dtype == jnp.bfloat16
     exact = textbook(*(a.astype(np.float32) for a in (x, kernel, grad)), 1, 1)
     np.testing.assert_allclose(found.astype(np.float32), exact, rtol=2**-8)
+    rows = x.reshape(-1, 2), grad.reshape(-1, 2)
+    found = kernel_gradient.summed_product(*rows)
+    assert found.dtype == jnp.bfloat16
+    a, b = (each.astype(np.float32) for each in rows)
+    np.testing.assert_allclose(found.astype(np.float32), a.T @ b, rtol=2**-8)
 
 
 @pytest.mark.parametrize("channels, stride", [((32, 64), 1), ((64, 32), 1), ((48, 48), 2)])

@@ -297,6 +297,9 @@ def test_trained_trunk_is_taken(state):
     trunk = jax.tree.map(lambda x: x + 1, state.discriminator.params["trunk"])
     found = tiny_faces_warm_start.init_discriminator(tiny(), run_key(0), trunk)
     chex.assert_trees_all_equal(found.discriminator.params["trunk"], trunk)
+    found = tiny_faces.init_state(tiny(), run_key(0), trunk=trunk)
+    chex.assert_trees_all_equal(found.discriminator.params["trunk"], trunk)
+    chex.assert_trees_all_equal(found.discriminator.ema["params"]["trunk"], trunk)
 
 
 # ----------------------------------------------------------------------------- evaluation
