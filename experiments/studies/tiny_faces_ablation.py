@@ -23,7 +23,8 @@ seeds of the one that finds the most small faces in the held-out scenes. Then ga
 discriminator: it learns to classify in one go, with the optimiser, the batches and the steps of the
 bicubic classifier, in place of a warm start and a game. Each of these runs trains both, on the same
 proposals. Last, longer games, and a bicubic classifier that learns from as many crops as they do;
-which of them goes to the other seeds is chosen as among the remedies.
+which of them goes to the other seeds is chosen as among the remedies, and those from a new
+discriminator are played longer, too.
 """
 
 from collections.abc import Iterable
@@ -220,6 +221,7 @@ def main(_):
     run(longer(dataset, "full", 0, remedy) for dataset in DATASETS for remedy in LONGER_REMEDIES)
     found = {dataset: best_remedy(dataset, LONGER_REMEDIES, LONGER) for dataset in DATASETS}
     run(longer(dataset, "full", seed, found[dataset]) for seed, dataset in pairs if found[dataset])
+    run(longer(dataset, "full", seed, first) for seed, dataset in pairs)
     print("nothing is left to run")
 
 
