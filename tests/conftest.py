@@ -14,7 +14,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jaxgen-test-cache")
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Prepared data sets live as long as the tests; child processes share them.
 _prepared = tempfile.TemporaryDirectory(prefix="jaxgen-test-data-")
 os.environ["TFDS_DATA_DIR"] = _prepared.name

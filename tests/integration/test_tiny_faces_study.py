@@ -5,6 +5,7 @@ import pytest
 from experiments.configs.tiny_faces.gan_sections import gan_sections
 from experiments.studies import records
 from experiments.studies import tiny_faces_ablation as study
+from experiments.studies import tiny_faces_comparisons as comparisons
 
 
 @pytest.mark.parametrize("steps", [study.STEPS, study.LONGER])
@@ -113,3 +114,56 @@ def test_stages_are_taken_over_once(tmp_path):
     assert (workdir / "crops" / "complete.json").read_text() == "changed"
     records.take_over(before, workdir, ("crops", "detector"))  # recorded, but not kept
     assert [path.name for path in workdir.iterdir()] == ["crops"]
+
+
+def test_differences_are_taken_within_a_seed(tmp_path, monkeypatch, capsys):
+    """Seeds that only one row has count in its mean and in no difference."""
+    setting = comparisons.SETTINGS[0]
+
+    def row(method, seed, value, metric=comparisons.HEADLINE, dataset="wider_face"):
+        variant, steps = getattr(setting, "detector" if method == "bicubic" else method)
+        facts = dict(study=study.STUDY, dataset=dataset, split="val", variant=variant)
+        return facts | dict(method=method, steps=steps, seed=seed, metric=metric, value=value)
+
+    aps = {"detector": [8, 10, 12], "bicubic_classifier": [11, 14, 14], "full": [12, 13, 16, 90]}
+    rows = [row(name, seed, v) for name, values in aps.items() for seed, v in enumerate(values)]
+    rows += [row("full", 0, 25.0, "psnr_faces"), row("bicubic", 0, 23.5, "psnr_faces")]
+    rows += [row("full", 0, 1.0, dataset="synthetic_crowds")]  # another set is not mixed in
+    found = comparisons.rows_of(rows, "wider_face", setting)
+    full, bicubic = (found[name][comparisons.HEADLINE] for name in ("full", "bicubic_classifier"))
+    assert comparisons.difference(full, bicubic) == {0: 1, 1: -1, 2: 2}
+    assert comparisons.difference({}, bicubic) == {}
+
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    (tmp_path / "docs" / "images").mkdir(parents=True)
+    records.append("tiny_faces", rows)
+    comparisons.main()
+    printed = capsys.readouterr().out
+    lines = {line.split(" | ")[0]: line.split(" | ") for line in printed.splitlines()}
+    below_16 = 1 + list(comparisons.SHOWN).index(comparisons.HEADLINE)
+    psnr = 1 + list(comparisons.SHOWN).index("psnr_faces")
+    over = lines["| the full method over bicubic crops and a classifier"]
+    assert over[below_16] == "+0.7 ± 1.5" and over[psnr] == "+1.5"
+    assert lines["| detector alone"][below_16] == "10.0 ± 2.0"
+    assert "full over bicubic: seed 0 +1.0, seed 1 -1.0, seed 2 +2.0" in printed
+    assert (tmp_path / "docs" / "images" / "tiny_faces_results.png").stat().st_size > 1000
+
+
+def test_what_is_compared_is_what_the_study_records():
+    """Variants and steps of the comparisons are those of its jobs."""
+    jobs = [study.job("wider_face", method, 0) for method in study.ROWS]
+    jobs += [study.job("wider_face", "bicubic_classifier", 0, steps=study.LONGER)]
+    jobs += [study.job("wider_face", "full", 0, study.LONGER_REMEDIES[0])]
+    both = [study.LONGER_REMEDIES[1], next(iter(study.FROM_NEW))]
+    jobs += [study.job("wider_face", "full", 0, remedy, steps=study.LONGER) for remedy in both]
+    jobs += [study.job("wider_face", "full", 0, both[1])]
+    recorded = set()
+    for job in jobs:
+        remedy = job.variant.removeprefix("compact").removeprefix(",")
+        for method, *_ in study.options(job.method, remedy)["others"]:
+            recorded.add((method, job.variant, job.steps))
+    for setting in comparisons.SETTINGS:
+        wanted = setting._asdict()
+        del wanted["title"]
+        for method, (variant, steps) in wanted.items():
+            assert (method, variant, steps) in recorded, (setting.title, method)

@@ -1,0 +1,188 @@
+"""Rows of tiny_faces_ablation against each other, seed by seed: what docs/tiny_faces.md says.
+
+    python -m experiments.studies.tiny_faces_comparisons
+
+Prints the tables from docs/results/tiny_faces.jsonl, in Markdown, and draws
+docs/images/tiny_faces_results.png. A difference is taken within a seed, where both rows have run:
+detectors of two seeds differ more than what is asked here.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from experiments.studies import records, tiny_faces_ablation
+from experiments.studies.tiny_faces_ablation import COMPACT, LONGER, STEPS, in_one_go
+
+Values = Mapping[int, float]  # seed -> value
+
+SHOWN = {
+    "ap": "AP, all faces",
+    "ap_height_0_10": "below 10 px",
+    "ap_height_10_16": "10 to 16",
+    "ap_height_0_16": "below 16",
+    "ap_height_16_32": "16 to 32",
+    "ap_height_32_96": "32 to 96",
+    "psnr_faces": "PSNR of faces, dB",
+    "face_accuracy": "faces told from background",
+}
+HEADLINE = "ap_height_0_16"
+_DRAWN = {
+    "bicubic_classifier": "bicubic crops and a classifier",
+    "full": "with super-resolution",
+}
+
+
+class Setting(NamedTuple):
+    """Where the rows of one question are: (variant, steps) of each."""
+
+    title: str
+    full: tuple[str, int]
+    bicubic_classifier: tuple[str, int]
+    detector: tuple[str, int]  # and oracle, and bicubic enlargement
+
+
+_BASE = (COMPACT, STEPS)
+# A tenth of the adversarial loss in the discriminator; and a faster one besides.
+_LESS, _BOTH = (f"{COMPACT},{remedy}" for remedy in tiny_faces_ablation.LONGER_REMEDIES)
+_NEW = f"{COMPACT},{next(iter(tiny_faces_ablation.FROM_NEW))}"
+SETTINGS = (
+    Setting("two schedules", _BASE, (COMPACT, in_one_go(STEPS)), _BASE),
+    Setting("with the remedy", (_LESS, STEPS), (COMPACT, in_one_go(STEPS)), _BASE),
+    Setting("longer, with both remedies", (_BOTH, LONGER), (COMPACT, in_one_go(LONGER)), _BASE),
+    Setting("one schedule", *[(_NEW, in_one_go(STEPS))] * 3),
+    Setting("one schedule, longer", *[(_NEW, in_one_go(LONGER))] * 3),
+)
+
+
+def rows_of(rows: list[dict], dataset: str, setting: Setting) -> dict[str, dict[str, Values]]:
+    """Method -> metric -> seed -> value, of the methods that a setting compares.
+
+    Args:
+        rows: records of the study.
+        dataset: of tiny_faces_ablation.DATASETS.
+        setting: one of SETTINGS.
+    """
+    places = setting._asdict() | {"oracle": setting.detector, "bicubic": setting.detector}
+    found = {method: defaultdict(dict) for method in places if method != "title"}
+    for row in rows:
+        method = row["method"]
+        if row["dataset"] != dataset or method not in found:
+            continue
+        if (row["variant"], row["steps"]) == places[method]:
+            found[method][row["metric"]][row["seed"]] = row["value"]
+    # What the bicubic classifier sees is plain enlargement.
+    found["bicubic_classifier"]["psnr_faces"] = found.pop("bicubic")["psnr_faces"]
+    return found
+
+
+def difference(one: Values, other: Values) -> Values:
+    """one - other of the seeds that both have."""
+    return {seed: one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())}
+
+
+def markdown(found: Mapping[str, Mapping[str, Values]]) -> str:
+    """The table of one setting, see `rows_of`: means over seeds, then differences."""
+    lines = ["| | " + " | ".join(SHOWN.values()) + " |", "|---" * (len(SHOWN) + 1) + "|"]
+
+    def line(title, values_of, sign=""):
+        cells = [_cell(values_of(metric), sign) for metric in SHOWN]
+        lines.append("| " + " | ".join([title, *cells]) + " |")
+
+    names = {
+        "detector": "detector alone",
+        "bicubic_classifier": "bicubic crops and a classifier",
+        "full": "the full method",
+    }
+    for method, name in names.items():
+        line(name, lambda metric, method=method: found[method].get(metric, {}))
+    pairs = (("bicubic_classifier", "detector"), ("full", "detector"))
+    for one, other in (*pairs, ("full", "bicubic_classifier")):
+        title = f"{names[one]} over {names[other].removesuffix(' alone')}"
+        line(
+            title,
+            lambda metric, pair=(one, other): difference(
+                *(found[method].get(metric, {}) for method in pair)
+            ),
+            "+",
+        )
+    line("the boxes with perfect scores", lambda metric: found["oracle"].get(metric, {}))
+    return "\n".join(lines)
+
+
+def figure(rows: list[dict]):
+    """Points of AP below 16 px over the detector, a dot a seed; settings with three seeds."""
+    from jaxgen.training.figures import COLOURS, DASHES, INK, label, new_figure
+
+    panels = {}
+    for dataset in tiny_faces_ablation.DATASETS:
+        gains = {}
+        for setting in SETTINGS:
+            found = {m: v[HEADLINE] for m, v in rows_of(rows, dataset, setting).items()}
+            both = {m: difference(found[m], found["detector"]) for m in _DRAWN}
+            if all(len(values) >= 3 for values in both.values()):
+                gains[setting.title] = both
+        if gains:
+            panels[dataset] = gains
+    if not panels:
+        raise ValueError("no setting has three seeds: run experiments.studies.tiny_faces_ablation")
+    tallest = max(map(len, panels.values()))
+    drawing, axes = new_figure(10, 1.2 + 0.6 * tallest, columns=len(panels))
+    for ax, (dataset, gains) in zip(axes[0], panels.items(), strict=True):
+        for place, both in enumerate(gains.values()):
+            for number, (method, name) in enumerate(_DRAWN.items()):
+                values = list(both[method].values())
+                height = place + 0.16 * (2 * number - 1)
+                first = place == 0 and ax is axes[0, 0]
+                style = dict(color=COLOURS[number], label=name if first else None)
+                ax.plot(values, [height] * len(values), "os"[number], markersize=6, **style)
+                mean = statistics.mean(values)
+                ax.plot([mean] * 2, [height - 0.13, height + 0.13], color=INK, linewidth=2)
+        ax.set_yticks(range(len(gains)), gains)
+        ax.set_ylim(len(gains) - 0.5, -0.5)
+        ax.set_xlim(left=min(0, ax.get_xlim()[0]))
+        ax.axvline(0, color=INK, linewidth=1, linestyle=DASHES[1])
+        label(ax, x="AP below 16 px over the detector, points", title=dataset)
+    # Below both panels, where no dot can be.
+    drawing.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
+    return drawing
+
+
+def main() -> None:
+    """Prints every setting that has run, and draws the figure."""
+    study = tiny_faces_ablation.STUDY
+    rows = [row for row in records.read("tiny_faces") if row["study"] == study]
+    for dataset in tiny_faces_ablation.DATASETS:
+        for setting in SETTINGS:
+            found = rows_of(rows, dataset, setting)
+            seeds = sorted(found["full"].get(HEADLINE, {}))
+            if not seeds:
+                continue
+            print(f"\n{dataset}, {setting.title}, seeds {', '.join(map(str, seeds))}\n")
+            print(markdown(found))
+            over = difference(found["full"][HEADLINE], found["bicubic_classifier"][HEADLINE])
+            print(f"\nbelow 16 px, full over bicubic: {_each(over)}")
+            over = difference(found["full"][HEADLINE], found["detector"][HEADLINE])
+            print(f"below 16 px, full over detector: {_each(over)}")
+    image = records.ROOT / "docs" / "images" / "tiny_faces_results.png"
+    figure(rows).savefig(image, dpi=110, bbox_inches="tight")
+    print(f"\nwrote {image}")
+
+
+def _cell(values: Values, sign: str = "") -> str:
+    """Mean and standard deviation; one seed has none."""
+    if not values:
+        return ""
+    numbers = list(values.values())
+    mean = statistics.mean(numbers)
+    text = f"{round(mean, 1) + 0.0:{sign}.1f}"  # + 0.0: no "-0.0"
+    return text if len(numbers) == 1 else f"{text} ± {statistics.stdev(numbers):.1f}"
+
+
+def _each(values: Values) -> str:
+    return ", ".join(f"seed {seed} {value:+.1f}" for seed, value in values.items())
+
+
+if __name__ == "__main__":
+    main()
