@@ -91,7 +91,7 @@ def markdown(found: Mapping[str, Mapping[str, Values]]) -> str:
         lines.append("| " + " | ".join([title, *cells]) + " |")
 
     names = {
-        "detector": "detector alone",
+        "detector": "the detector",
         "bicubic_classifier": "bicubic crops and a classifier",
         "full": "the full method",
     }
@@ -99,7 +99,7 @@ def markdown(found: Mapping[str, Mapping[str, Values]]) -> str:
         line(name, lambda metric, method=method: found[method].get(metric, {}))
     pairs = (("bicubic_classifier", "detector"), ("full", "detector"))
     for one, other in (*pairs, ("full", "bicubic_classifier")):
-        title = f"{names[one]} over {names[other].removesuffix(' alone')}"
+        title = f"{names[one]} over {names[other]}"
         line(
             title,
             lambda metric, pair=(one, other): difference(

@@ -1,5 +1,7 @@
 """Sizes and behaviour of DR-GAN's networks."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -42,10 +44,12 @@ def test_gain_is_a_factor_of_the_confidence_logit_alone():
     small = dict(features=4, width=1 / 16, halvings=1)
     one, five = dr_gan.Encoder(**small), dr_gan.Encoder(**small, confidence_gain=5.0)
     images = random(3, 8, 8, 3)
-    variables = one.init(jax.random.key(0), images, train=False)
-    ((feature, plain), _), ((same, sure), _) = (
-        net.apply(variables, images, train=True, mutable=["batch_stats"]) for net in (one, five)
+    variables = jax.jit(lambda: one.init(jax.random.key(0), images, train=False))()
+    apply = jax.jit(
+        lambda net: net.apply(variables, images, train=True, mutable=["batch_stats"])[0],
+        static_argnums=0,
     )
+    (feature, plain), (same, sure) = apply(one), apply(five)
     np.testing.assert_array_equal(feature, same)
     odds = [np.log(np.asarray(x, np.float64) / (1 - x)) for x in (plain, sure)]
     assert np.abs(odds[0]).max() > 1e-2
@@ -109,8 +113,9 @@ def test_encoder_refuses_sizes_that_do_not_halve_four_times(shape):
 )
 def test_layers_equal_the_textbook_with_padding_same(ours, textbook):
     x = random(2, 8, 12, 3)
-    variables = ours.init(jax.random.key(0), x)
+    variables = jax.jit(ours.init)(jax.random.key(0), x)
 
+    @partial(jax.jit, static_argnums=0)
     def value_and_gradients(layer):
         out, pull = jax.vjp(layer.apply, variables, x)
         return out, *pull(jnp.cos(out))
@@ -148,7 +153,7 @@ def test_additive_margin_head_gives_cosines():
 def test_spectral_normalisation_bounds_the_kernels():
     x = random(1, 4, 4, 3)
     layer = nn.SpectralNorm(dr_gan.SameConv(6))
-    variables = layer.init(jax.random.key(0), x, update_stats=False)
+    variables = jax.jit(lambda: layer.init(jax.random.key(0), x, update_stats=False))()
     renew = jax.jit(lambda v: layer.apply(v, x, update_stats=True, mutable=["batch_stats"])[1])
     for _ in range(30):
         mutated = renew(variables)

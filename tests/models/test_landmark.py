@@ -1,5 +1,7 @@
 """Sizes, shapes and behaviour of the LaplaceKL networks."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -78,8 +80,9 @@ def test_logits_have_no_bound(small):
     last = max(k for k in variables["params"] if k.startswith("Conv1x1"))
     params = dict(variables["params"])
     params[last] = jax.tree.map(lambda x: 100 * x, params[last])
-    before = net.apply(variables, images, train=False)
-    after = net.apply({"params": params}, images, train=False)
+    apply = jax.jit(partial(net.apply, train=False))
+    before = apply(variables, images)
+    after = apply({"params": params}, images)
     np.testing.assert_allclose(after, 100 * before, rtol=1e-4, atol=1e-3)
 
 
@@ -104,19 +107,23 @@ def test_network_equals_the_drawing_in_textbook_layers(small):
         layer = nn.Conv(kernel.shape[-1], kernel.shape[:2])
         return layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
 
-    x, skips = images, []
-    for level in range(5):
-        x = block(f"ConvBlock_{level}", x)
-        skips.append(x)
-        x = nn.max_pool(x, (2, 2), (2, 2))
-    x = block("Conv1x1_0", block("ConvBlock_5", skips.pop()))
-    for level in range(4):
-        skip = skips.pop()
-        x = jax.image.resize(x, (*skip.shape[:3], x.shape[-1]), "nearest")
-        x = block(f"ConvBlock_{6 + level}", jnp.concatenate([x, skip], -1))
-        x = block(f"Conv1x1_{1 + level}", x)
-    x = plain("Conv1x1_6", block("Conv1x1_5", x))
-    np.testing.assert_allclose(net.apply(variables, images, train=False), x, atol=1e-4)
+    @jax.jit
+    def drawing(x):
+        skips = []
+        for level in range(5):
+            x = block(f"ConvBlock_{level}", x)
+            skips.append(x)
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        x = block("Conv1x1_0", block("ConvBlock_5", skips.pop()))
+        for level in range(4):
+            skip = skips.pop()
+            x = jax.image.resize(x, (*skip.shape[:3], x.shape[-1]), "nearest")
+            x = block(f"ConvBlock_{6 + level}", jnp.concatenate([x, skip], -1))
+            x = block(f"Conv1x1_{1 + level}", x)
+        return plain("Conv1x1_6", block("Conv1x1_5", x))
+
+    apply = jax.jit(partial(net.apply, train=False))
+    np.testing.assert_allclose(apply(variables, images), drawing(images), atol=1e-4)
 
 
 def test_every_parameter_is_trained(small):
@@ -152,10 +159,11 @@ def test_compact_discriminator_sees_image_and_heatmaps_through_noise():
     images = rng.normal(size=(2, 32, 32, 3)).astype(np.float32)
     heatmaps = rng.uniform(size=(2, 32, 32, 4)).astype(np.float32)
     variables = jax.jit(lambda: net.init(jax.random.key(0), images, heatmaps, train=False))()
-    plain = net.apply(variables, images, heatmaps, train=False)
+    plain = jax.jit(partial(net.apply, train=False))(variables, images, heatmaps)
     assert plain.shape == (2, 2, 2, 1)
     grad = jax.grad(lambda *x: net.apply(variables, *x, train=False).sum(), (0, 1))
     grads = jax.jit(grad)(images, heatmaps)
     assert all(np.abs(g).max() > 0 for g in grads)
-    noisy = net.apply(variables, images, heatmaps, train=True, rngs={"noise": jax.random.key(1)})
+    rngs = {"noise": jax.random.key(1)}
+    noisy = jax.jit(partial(net.apply, train=True))(variables, images, heatmaps, rngs=rngs)
     assert (noisy != plain).all()

@@ -75,7 +75,8 @@ def test_task_network_learns_its_batch(batch):
     for _ in range(80):
         state, metrics = step(state, {"source": batch["source"]})
     assert metrics["loss"] < 0.5 and int(state.step) == 80
-    logits = cycada.predict(config, state.network.ema, batch["source"]["image"])
+    predict = jax.jit(partial(cycada.predict, config))
+    logits = predict(state.network.ema, batch["source"]["image"])
     np.testing.assert_array_equal(logits.argmax(-1), batch["source"]["label"])
 
 
@@ -152,9 +153,8 @@ def test_terms_without_weight_are_left_out(batch):
     np.testing.assert_allclose(
         metrics["loss"], sum(weights[name] * metrics[name] for name in terms), rtol=1e-5
     )
-    images = cycada_translation.translate(
-        config, after.generators.params["target"], batch["source"]["image"]
-    )
+    translate = jax.jit(partial(cycada_translation.translate, config))
+    images = translate(after.generators.params["target"], batch["source"]["image"])
     chex.assert_shape(images, (BATCH, 28, 28, 1))
     chex.assert_type(images, jnp.uint8)
 
@@ -163,16 +163,14 @@ def test_terms_without_weight_are_left_out(batch):
 def test_semantic_loss_asks_the_judge_about_the_same_image(batch, judge, labels):
     """A translation is held to what the judge says of its own original, or to its label."""
     config = tiny(**{"translation.semantic.labels": labels})
-    state = cycada_translation.init_state(config, run_key(0), judge)
+    state = jax.jit(partial(cycada_translation.init_state, config))(run_key(0), judge)
     _, metrics = jax.jit(partial(cycada_translation.train_step, config))(state, batch)
     real = {name: scale(batch[name]["image"]) for name in ("source", "target")}
 
-    def judged(images):
-        return cycada.task_net(config).apply(judge, images, train=False)
-
+    judged = jax.jit(partial(cycada.task_net(config).apply, judge, train=False))
+    apply = jax.jit(partial(cycada_translation.generator_net(config).apply, train=False))
     for name, other in (("target", "source"), ("source", "target")):
-        net = cycada_translation.generator_net(config)
-        fake = net.apply({"params": state.generators.params[name]}, real[other], train=False)
+        fake = apply({"params": state.generators.params[name]}, real[other])
         believed = judged(real[other]).argmax(-1)
         if labels == "truth" and other == "source":
             believed = batch["source"]["label"]
@@ -185,12 +183,12 @@ def test_discriminators_see_real_images_of_their_own_domain(batch, judge, transl
     before, _, metrics, _ = translated
     config, real = tiny(), {name: scale(batch[name]["image"]) for name in ("source", "target")}
     total = 0.0
+    generate = jax.jit(partial(cycada_translation.generator_net(config).apply, train=False))
+    judge_images = jax.jit(partial(cycada_translation.discriminator_net(config).apply, train=True))
     for name, other in (("target", "source"), ("source", "target")):
-        net = cycada_translation.generator_net(config)
-        fake = net.apply({"params": before.generators.params[name]}, real[other], train=False)
+        fake = generate({"params": before.generators.params[name]}, real[other])
         params = {"params": before.discriminators.params[name]}
-        net = cycada_translation.discriminator_net(config)
-        on_real, on_fake = (net.apply(params, x, train=True) for x in (real[name], fake))
+        on_real, on_fake = (judge_images(params, x) for x in (real[name], fake))
         total += (jnp.square(on_real - 1).mean() + jnp.square(on_fake).mean()) / 2
         generator = jnp.square(on_fake - 1).mean()
         np.testing.assert_allclose(metrics[f"adversarial_{name}"], generator, rtol=1e-4)

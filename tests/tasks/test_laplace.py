@@ -64,9 +64,10 @@ def test_every_loss_learns_one_batch(name):
     config = tiny_config(**weights)
     state, history = run(config, {"labelled": blobs()}, 60, jax.devices()[:1])
     variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
-    found = laplace.predict(config, variables, jnp.asarray(blobs()["image"]))
-    untrained = laplace.init_state(config, run_key(0)).generator
-    before = laplace.predict(config, untrained.ema, jnp.asarray(blobs()["image"]))
+    predict = jax.jit(partial(laplace.predict, config))
+    found = predict(variables, blobs()["image"])
+    untrained = jax.jit(partial(laplace.init_state, config))(run_key(0)).generator
+    before = predict(untrained.ema, blobs()["image"])
     error, error_before = (
         np.linalg.norm(x.points - blobs()["points"], axis=-1).mean() for x in (found, before)
     )
@@ -76,7 +77,7 @@ def test_every_loss_learns_one_batch(name):
 
 def test_adversarial_step_moves_both_players_and_counts_steps():
     config = tiny_config()
-    before = laplace.init_state(config, run_key(0))
+    before = jax.jit(partial(laplace.init_state, config))(run_key(0))
     after, history = run(config, batch(), 2)
     assert int(after.step) == 2
     for player in ("generator", "discriminator"):

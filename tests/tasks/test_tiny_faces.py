@@ -295,9 +295,10 @@ def test_both_together_start_from_the_warm_starts(state, warm):
 
 def test_trained_trunk_is_taken(state):
     trunk = jax.tree.map(lambda x: x + 1, state.discriminator.params["trunk"])
-    found = tiny_faces_warm_start.init_discriminator(tiny(), run_key(0), trunk)
+    init = jax.jit(partial(tiny_faces_warm_start.init_discriminator, tiny()))
+    found = init(run_key(0), trunk)
     chex.assert_trees_all_equal(found.discriminator.params["trunk"], trunk)
-    found = tiny_faces.init_state(tiny(), run_key(0), trunk=trunk)
+    found = jax.jit(partial(tiny_faces.init_state, tiny()))(run_key(0), trunk=trunk)
     chex.assert_trees_all_equal(found.discriminator.params["trunk"], trunk)
     chex.assert_trees_all_equal(found.discriminator.ema["params"]["trunk"], trunk)
 
