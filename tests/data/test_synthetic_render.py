@@ -36,7 +36,7 @@ def base_scene():
 @pytest.fixture(scope="module")
 def batch():
     head = asset.load_head()
-    base = base_scene()
+    base = jax.jit(base_scene)()
 
     def turned(*angles):
         return base._replace(angles=jnp.array(angles, jnp.float32))
@@ -200,9 +200,8 @@ def test_depth_at_the_nose_is_the_distance_of_the_nose(batch):
 
 
 def test_expressions_are_within_range_and_open_mouths_show_their_inside():
-    found = jax.vmap(lambda key: sample_expression(Dice(key, 200))[0])(
-        jax.random.split(jax.random.key(0), 200)
-    )
+    draw = jax.jit(jax.vmap(lambda key: sample_expression(Dice(key, 200))[0]))
+    found = draw(jax.random.split(jax.random.key(0), 200))
     assert found.min() >= 0
     assert found.max() <= 1
     assert (found[:, UNITS.index("jawOpen")] > 0.3).mean() > 0.03
@@ -211,6 +210,6 @@ def test_expressions_are_within_range_and_open_mouths_show_their_inside():
 
 
 def test_a_scene_is_a_tree_of_small_arrays():
-    leaves = jax.tree.leaves(base_scene())
+    leaves = jax.tree.leaves(jax.jit(base_scene)())
     assert sum(leaf.size for leaf in leaves) < 400
     assert scene.Scene._fields[0] == "person"

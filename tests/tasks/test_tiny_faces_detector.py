@@ -168,7 +168,7 @@ def test_losses_have_finite_gradients_and_skip_what_is_not_asked(config, classif
         )
         return (class_loss + box_loss).sum()
 
-    to_logits, to_offsets = jax.grad(total, argnums=(0, 1))(logits, offsets)
+    to_logits, to_offsets = jax.jit(jax.grad(total, argnums=(0, 1)))(logits, offsets)
     assert np.isfinite(np.asarray(to_logits)).all() and np.isfinite(np.asarray(to_offsets)).all()
     assert to_logits[0, 1] == 0  # neither face nor background
     assert to_logits[0, 0] < 0 < to_logits[0, 2]
