@@ -9,6 +9,7 @@ docs/images/laplace_results.png.
 import statistics
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import groupby
 
 from experiments.studies import records
@@ -26,11 +27,19 @@ def grouped(rows: list[dict]) -> dict[tuple, dict[str, list[float]]]:
     return dict(sorted(groups.items(), key=lambda group: group[0]))
 
 
-def cell(values: list[float]) -> str:
-    """Mean and standard deviation over seeds; one seed is shown as such."""
+def cell(values: Sequence[float], *, digits: int = 2, sign: str = "") -> str:
+    """Mean and standard deviation over seeds; one seed is shown as such.
+
+    Args:
+        values: one a seed, at least one.
+        digits: after the point.
+        sign: "+" shows the sign of means that are not negative, too.
+    """
+    # Adding zero turns "-0.0" into "0.0".
+    mean = f"{round(statistics.mean(values), digits) + 0.0:{sign}.{digits}f}"
     if len(values) == 1:
-        return f"{values[0]:.2f} (1 seed)"
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+        return f"{mean} (1 seed)"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
 def markdown(groups: dict[tuple, dict[str, list[float]]]) -> str:

@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from experiments.studies import records, tiny_faces_ablation
+from experiments.studies.tables import cell
 from experiments.studies.tiny_faces_ablation import COMPACT, LONGER, STEPS, in_one_go
 
 Values = Mapping[int, float]  # seed -> value
 
+# Metric, in percent but for PSNR -> title of its column.
 SHOWN = {
     "ap": "AP, all faces",
     "ap_height_0_10": "below 10 px",
@@ -28,10 +30,14 @@ SHOWN = {
     "face_accuracy": "faces told from background",
 }
 HEADLINE = "ap_height_0_16"
-_DRAWN = {
+NAMES = {
+    "detector": "the detector",
     "bicubic_classifier": "bicubic crops and a classifier",
-    "full": "with super-resolution",
+    "full": "the full method",
+    "oracle": "the boxes with perfect scores",
 }
+PAIRS = (("bicubic_classifier", "detector"), ("full", "detector"), ("full", "bicubic_classifier"))
+SECOND_LOOKS = ("bicubic_classifier", "full")
 
 
 class Setting(NamedTuple):
@@ -57,12 +63,15 @@ SETTINGS = (
 
 
 def rows_of(rows: list[dict], dataset: str, setting: Setting) -> dict[str, dict[str, Values]]:
-    """Method -> metric -> seed -> value, of the methods that a setting compares.
+    """The values that a setting compares.
 
     Args:
         rows: records of the study.
         dataset: of tiny_faces_ablation.DATASETS.
         setting: one of SETTINGS.
+
+    Returns:
+        Method of NAMES -> metric -> seed -> value, percent or dB; no seed where nothing has run.
     """
     places = setting._asdict() | {"oracle": setting.detector, "bicubic": setting.detector}
     found = {method: defaultdict(dict) for method in places if method != "title"}
@@ -86,33 +95,32 @@ def markdown(found: Mapping[str, Mapping[str, Values]]) -> str:
     """The table of one setting, see `rows_of`: means over seeds, then differences."""
     lines = ["| | " + " | ".join(SHOWN.values()) + " |", "|---" * (len(SHOWN) + 1) + "|"]
 
-    def line(title, values_of, sign=""):
-        cells = [_cell(values_of(metric), sign) for metric in SHOWN]
+    def line(title, columns, sign=""):
+        cells = [cell(list(v.values()), digits=1, sign=sign) if v else "" for v in columns]
         lines.append("| " + " | ".join([title, *cells]) + " |")
 
-    names = {
-        "detector": "the detector",
-        "bicubic_classifier": "bicubic crops and a classifier",
-        "full": "the full method",
-    }
-    for method, name in names.items():
-        line(name, lambda metric, method=method: found[method].get(metric, {}))
-    pairs = (("bicubic_classifier", "detector"), ("full", "detector"))
-    for one, other in (*pairs, ("full", "bicubic_classifier")):
-        title = f"{names[one]} over {names[other]}"
-        line(
-            title,
-            lambda metric, pair=(one, other): difference(
-                *(found[method].get(metric, {}) for method in pair)
-            ),
-            "+",
-        )
-    line("the boxes with perfect scores", lambda metric: found["oracle"].get(metric, {}))
+    for method, name in NAMES.items():
+        line(name, [found[method].get(metric, {}) for metric in SHOWN])
+    for one, other in PAIRS:
+        columns = [
+            difference(found[one].get(metric, {}), found[other].get(metric, {})) for metric in SHOWN
+        ]
+        line(f"{NAMES[one]} over {NAMES[other]}", columns, "+")
     return "\n".join(lines)
 
 
 def figure(rows: list[dict]):
-    """Points of AP below 16 px over the detector, a dot a seed; settings with three seeds."""
+    """Points of AP below 16 px over the detector, a dot a seed; settings with three seeds.
+
+    Args:
+        rows: records of the study.
+
+    Returns:
+        A matplotlib figure, one panel a data set.
+
+    Raises:
+        ValueError: no setting has three seeds.
+    """
     from jaxgen.training.figures import COLOURS, DASHES, INK, label, new_figure
 
     panels = {}
@@ -120,7 +128,7 @@ def figure(rows: list[dict]):
         gains = {}
         for setting in SETTINGS:
             found = {m: v[HEADLINE] for m, v in rows_of(rows, dataset, setting).items()}
-            both = {m: difference(found[m], found["detector"]) for m in _DRAWN}
+            both = {m: difference(found[m], found["detector"]) for m in SECOND_LOOKS}
             if all(len(values) >= 3 for values in both.values()):
                 gains[setting.title] = both
         if gains:
@@ -131,11 +139,11 @@ def figure(rows: list[dict]):
     drawing, axes = new_figure(10, 1.2 + 0.6 * tallest, columns=len(panels))
     for ax, (dataset, gains) in zip(axes[0], panels.items(), strict=True):
         for place, both in enumerate(gains.values()):
-            for number, (method, name) in enumerate(_DRAWN.items()):
+            for number, method in enumerate(SECOND_LOOKS):
                 values = list(both[method].values())
                 height = place + 0.16 * (2 * number - 1)
                 first = place == 0 and ax is axes[0, 0]
-                style = dict(color=COLOURS[number], label=name if first else None)
+                style = dict(color=COLOURS[number], label=NAMES[method] if first else None)
                 ax.plot(values, [height] * len(values), "os"[number], markersize=6, **style)
                 mean = statistics.mean(values)
                 ax.plot([mean] * 2, [height - 0.13, height + 0.13], color=INK, linewidth=2)
@@ -161,27 +169,14 @@ def main() -> None:
                 continue
             print(f"\n{dataset}, {setting.title}, seeds {', '.join(map(str, seeds))}\n")
             print(markdown(found))
-            over = difference(found["full"][HEADLINE], found["bicubic_classifier"][HEADLINE])
-            print(f"\nbelow 16 px, full over bicubic: {_each(over)}")
-            over = difference(found["full"][HEADLINE], found["detector"][HEADLINE])
-            print(f"below 16 px, full over detector: {_each(over)}")
+            print()
+            for one, other in PAIRS:
+                each = difference(found[one][HEADLINE], found[other][HEADLINE])
+                text = ", ".join(f"seed {seed} {value:+.1f}" for seed, value in each.items())
+                print(f"below 16 px, {NAMES[one]} over {NAMES[other]}: {text}")
     image = records.ROOT / "docs" / "images" / "tiny_faces_results.png"
     figure(rows).savefig(image, dpi=110, bbox_inches="tight")
     print(f"\nwrote {image}")
-
-
-def _cell(values: Values, sign: str = "") -> str:
-    """Mean and standard deviation; one seed has none."""
-    if not values:
-        return ""
-    numbers = list(values.values())
-    mean = statistics.mean(numbers)
-    text = f"{round(mean, 1) + 0.0:{sign}.1f}"  # + 0.0: no "-0.0"
-    return text if len(numbers) == 1 else f"{text} ± {statistics.stdev(numbers):.1f}"
-
-
-def _each(values: Values) -> str:
-    return ", ".join(f"seed {seed} {value:+.1f}" for seed, value in values.items())
 
 
 if __name__ == "__main__":

@@ -143,9 +143,9 @@ def test_differences_are_taken_within_a_seed(tmp_path, monkeypatch, capsys):
     below_16 = 1 + list(comparisons.SHOWN).index(comparisons.HEADLINE)
     psnr = 1 + list(comparisons.SHOWN).index("psnr_faces")
     over = lines["| the full method over bicubic crops and a classifier"]
-    assert over[below_16] == "+0.7 ± 1.5" and over[psnr] == "+1.5"
+    assert over[below_16] == "+0.7 ± 1.5" and over[psnr] == "+1.5 (1 seed)"
     assert lines["| the detector"][below_16] == "10.0 ± 2.0"
-    assert "full over bicubic: seed 0 +1.0, seed 1 -1.0, seed 2 +2.0" in printed
+    assert "classifier: seed 0 +1.0, seed 1 -1.0, seed 2 +2.0" in printed
     assert (tmp_path / "docs" / "images" / "tiny_faces_results.png").stat().st_size > 1000
 
 
