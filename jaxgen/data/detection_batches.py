@@ -4,7 +4,8 @@
     boxes float32 [B, M, 4]    (x0, y0, x1, y1) pixels of the crop, cut at its border; else 0
     is_face bool [B, M]        True for faces to be found
     is_ignored bool [B, M]     True for what is neither face nor background: invalid faces, faces
-                               too small to be learned, faces whose centre the crop leaves out
+                               too small to be learned, faces whose centre the crop leaves out, and
+                               boxes around faces for which M is too few
 
 A square of a random part of the picture becomes the crop, in one resampling (bilinear, averaging
 where it shrinks). So a face is seen at many sizes, and tiny ones are enlarged now and then.
@@ -12,6 +13,8 @@ where it shrinks). So a face is seen at many sizes, and tiny ones are enlarged n
 Iterators are Grain's: `get_state()` returns a small JSON-able dict, and `set_state()` resumes at
 exactly the next batch.
 """
+
+import math
 
 import numpy as np
 from PIL import Image
@@ -60,7 +63,7 @@ def training_example(scene, rng, *, size, max_boxes, crop, least_height, setting
         scene: of `face_scenes.FaceScenes`.
         rng: np.random.Generator.
         size: side of the crop in pixels.
-        max_boxes: M; of more faces the largest are kept.
+        max_boxes: M, see `pad_boxes`.
         crop: (least, most) side of the square, as a share of the picture's shorter side.
         least_height: faces lower than this in the crop are ignored, in pixels.
         settings: `augment.Settings`; flip and appearance are used.
@@ -90,10 +93,20 @@ def training_example(scene, rng, *, size, max_boxes, crop, least_height, setting
 
 
 def pad_boxes(boxes, ignored, max_boxes: int) -> dict:
-    """Boxes [K, 4] and ignored [K] as boxes [M, 4], is_face [M] and is_ignored [M]."""
-    if len(boxes) > max_boxes:  # faces before ignored boxes, large before small
-        order = np.lexsort([-(boxes[:, 3] - boxes[:, 1]), ignored])[:max_boxes]
+    """Boxes [K, 4] and ignored [K] as boxes [M, 4], is_face [M] and is_ignored [M].
+
+    Of more than M boxes the largest faces keep their places. The others are not background: a few
+    ignored boxes, each around those in one part of the crop, take the last places.
+    """
+    if len(boxes) > max_boxes:
+        # Faces before ignored boxes, large before small.
+        order = np.lexsort([-(boxes[:, 3] - boxes[:, 1]), ignored])
         boxes, ignored = boxes[order], ignored[order]
+        across = math.isqrt(max(1, max_boxes // 4))  # parts of the crop from side to side
+        kept = max_boxes - across**2
+        around = _boxes_around(boxes[kept:], across)
+        boxes = np.concatenate([boxes[:kept], around])
+        ignored = np.concatenate([ignored[:kept], np.ones(len(around), bool)])
     count = len(boxes)
     padded = np.zeros((max_boxes, 4), np.float32)
     padded[:count] = boxes
@@ -128,7 +141,7 @@ def training_batches(
         batch_size: examples per batch of THIS process.
         size: side of the crop in pixels.
         seed: of the order and of the crops; resuming needs the same.
-        max_boxes: faces of a crop; of more, the largest are kept.
+        max_boxes: boxes of a crop, see `pad_boxes`.
         crop: (least, most) side of the cropped square, as a share of the picture's shorter side.
         least_height: faces lower than this in the crop are ignored, in pixels.
         settings: `augment.Settings`; flip and appearance are used.
@@ -174,6 +187,16 @@ def training_batches(
     # Elements are whole batches: a few ready ahead hide a slow one without much memory.
     ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 if num_threads else 0)
     return corrupt.CountedBatches(iter(batches.to_iter_dataset(ahead)), reader)
+
+
+def _boxes_around(boxes, across):
+    """Boxes by parts of the area that their centres span: one around all in it. [K, 4] -> [P, 4]."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    low, high = centres.min(0), centres.max(0)
+    cells = ((centres - low) / np.maximum(high - low, 1e-6) * across).astype(int)
+    cells = np.minimum(cells, across - 1) @ (across, 1)
+    parts = [boxes[cells == cell] for cell in np.unique(cells)]
+    return np.stack([np.r_[part[:, :2].min(0), part[:, 2:].max(0)] for part in parts])
 
 
 def _draw_corner(rng, faces, side, width, height):

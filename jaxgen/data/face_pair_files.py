@@ -18,6 +18,7 @@ from tqdm import tqdm
 from jaxgen.data import array_batches, face_pairs, hashing
 from jaxgen.training import hosts
 from jaxgen.training.batches import ZippedBatches
+from jaxgen.training.config import flatten
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
 
@@ -34,7 +35,8 @@ def write_split(
     settings,
     *,
     seed: int,
-    made_with: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    max_corrupt: int = 0,
 ) -> None:
     """Cuts the crops of a split, unless the folder holds them already.
 
@@ -46,17 +48,15 @@ def write_split(
         proposals: image -> (boxes [P, 4], scores [P]) of a detector.
         settings: config.crops.
         seed: of everything that is drawn.
-        made_with: JSON-able facts that the crops hang on, such as the detector's step: crops made
-            with others are cut again.
+        facts: of `facts`; crops made with others are cut again.
+        max_corrupt: scenes that may be unreadable, for each process; they are named and left out.
 
     Raises:
         ConfigError: no scene, or no face or no background among the crops.
-        ValueError: a scene cannot be read or has bad boxes; the message names it.
+        ValueError: more scenes cannot be read or have bad boxes; the message names the last.
     """
     if not len(scenes):
         raise ConfigError(f"no picture to cut crops from for {folder}")
-    facts = {"settings": settings.to_dict(), "seed": seed, "scenes": len(scenes), **made_with}
-    facts = json.loads(json.dumps(facts))
     if hosts.agree(_read_json(folder / "complete.json") == facts):
         return
     parts = folder / "parts"
@@ -68,6 +68,19 @@ def write_split(
     starts = range(0, len(scenes), _SCENES_PER_PART)
     files = [parts / f"{start:06d}.npz" for start in starts]
     own = slice(hosts.index(), None, hosts.count())
+    unreadable = 0
+
+    def cut(position):
+        nonlocal unreadable
+        try:
+            return [cut_scene(scenes[position], proposals, settings, seed=seed)]
+        except ValueError as error:
+            unreadable += 1
+            if unreadable > max_corrupt:
+                raise
+            _log.warning("no crops of an unreadable picture: %s", error)
+            return []
+
     with tqdm(
         total=len(starts[own]) * _SCENES_PER_PART,
         unit="image",
@@ -77,7 +90,8 @@ def write_split(
         for start, file in zip(starts[own], files[own], strict=True):
             positions = range(start, min(start + _SCENES_PER_PART, len(scenes)))
             if not file.exists():
-                cuts = [cut_scene(scenes[i], proposals, settings, seed=seed) for i in positions]
+                cuts = [crops for i in positions for crops in cut(i)]
+                cuts = cuts or [face_pairs.crops_of(None, None, face_pairs.NOTHING, settings)]
                 buffer = io.BytesIO()
                 joined = {name: np.concatenate([c[name] for c in cuts]) for name in NAMES}
                 np.savez(buffer, **joined)
@@ -98,6 +112,32 @@ def write_split(
         shutil.rmtree(parts)
     hosts.wait_for_all("crops are joined")
     _log.info("%s: %d crops, %d of them faces", folder, len(is_face), is_face.sum())
+
+
+def facts(scenes: Sequence, settings, seed: int, made_with: Mapping[str, Any]) -> dict[str, Any]:
+    """What the crops of a split hang on, as JSON has it.
+
+    Args:
+        scenes: of the split.
+        settings: config.crops.
+        seed: of everything that is drawn.
+        made_with: JSON-able facts about the proposals, such as the detector's step.
+    """
+    found = {"settings": settings.to_dict(), "seed": seed, "scenes": len(scenes), **made_with}
+    return json.loads(json.dumps(found))
+
+
+def changes(folder: Path, facts: Mapping[str, Any]) -> list[str]:
+    """In what other facts the crops of a folder were made with; [] where there are none."""
+    before = _read_json(folder / "complete.json")
+    if before is None or before == facts:
+        return []
+    old, new = (dict(flatten(each)) for each in (before, facts))
+    return [
+        f"{key} {old.get(key)}, now {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
 
 
 def cut_scene(scene: Mapping[str, Any], proposals, settings, *, seed: int) -> dict:

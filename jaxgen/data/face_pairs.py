@@ -32,6 +32,9 @@ class Choice(NamedTuple):
     is_face: np.ndarray  # [N] bool
 
 
+NOTHING = Choice(np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32), np.zeros(0, bool))
+
+
 # ------------------------------------------------------------------------------- one crop
 
 
@@ -72,7 +75,7 @@ def cut(image: np.ndarray, box, *, size: int, margin: float) -> np.ndarray:
     reach = math.ceil(2 * max(1.0, (x1 - x0) / size)) + 1  # what the cubic reads beyond the square
     left, top = math.floor(x0) - reach, math.floor(y0) - reach
     right, bottom = math.ceil(x1) + reach, math.ceil(y1) + reach
-    if right - left > 4 * (width + height):
+    if x1 - x0 > 4 * (width + height):
         raise ValueError(f"the box {np.round(box, 1).tolist()} is far larger than the image")
     rows = np.clip(np.arange(top, bottom), 0, height - 1)
     columns = np.clip(np.arange(left, right), 0, width - 1)

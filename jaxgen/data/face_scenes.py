@@ -57,7 +57,7 @@ class FaceScenes(Sequence):
         except ValueError as error:
             raise ValueError(
                 f"{error}: the stored picture is damaged; delete the prepared data set and start "
-                "again, or train without it with config.data.max_corrupt"
+                "again. Of training pictures config.data.max_corrupt may be unreadable"
             ) from error
         if self._cache is not None:
             self._cache[position] = scene

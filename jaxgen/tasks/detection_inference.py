@@ -2,8 +2,9 @@
 
 A network sees tiles of one size, so one compiled function serves every picture, and memory holds
 a few tiles. Tiles overlap; a face counts in the tile that shows it whole. Faces larger than the
-overlap are left to the next pass, in which the picture is smaller, and so on until it fits into
-one tile. So tiny faces are seen at full size and a face that fills a photograph is found too.
+overlap are left to the next pass, in which the picture is smaller, and so on until the picture is
+no larger than the crops of training. So tiny faces are seen at full size, and a face that fills a
+photograph is seen at a size that was learned.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -99,11 +100,12 @@ def picture_tiles(config, picture: np.ndarray) -> Iterator[Tile]:
     """
     settings = config.detector.inference
     size, overlap = settings.tile, settings.overlap
-    fits = size / max(picture.shape[:2])  # the zoom at which one tile holds it all
+    smallest = smallest_side(config)
     zoom, least = float(settings.enlarge), 0.0
     while True:
         zoomed = _zoomed(picture, zoom)
-        last = max(zoomed.shape[:2]) <= size
+        longest = max(zoomed.shape[:2])
+        last = longest <= smallest
         for y, x in tiles.corners(zoomed.shape[:2], size=size, overlap=overlap):
             yield Tile(
                 _cut(zoomed, y, x, size),
@@ -114,10 +116,18 @@ def picture_tiles(config, picture: np.ndarray) -> Iterator[Tile]:
             )
         if last:
             return
+        # First until one tile holds it, then until it is small enough.
+        goal = size if longest > size else smallest
         # A pixel less than fits, because sides are rounded.
-        smaller = max(zoom / _SHRINK, fits * (1 - 0.5 / size))
+        smaller = max(zoom / _SHRINK, (goal - 0.5) / max(picture.shape[:2]))
         least = _SLACK * overlap * smaller / zoom
         zoom = smaller
+
+
+def smallest_side(config) -> int:
+    """Longer side at which a picture need not be made smaller, in pixels: that of training."""
+    detector = config.detector
+    return detector.inference.smallest or min(detector.train.size, detector.inference.tile)
 
 
 def to_picture(tile: Tile, boxes: np.ndarray, scores: np.ndarray) -> Found:
@@ -145,7 +155,9 @@ def merge(config, parts: list[Found], shape: tuple[int, int]) -> Found:
     boxes = np.clip(boxes, -0.5, np.tile([width - 0.5, height - 0.5], 2)).astype(np.float32)
     real = (boxes[:, 2:] > boxes[:, :2]).all(1)
     boxes, scores = boxes[real], scores[real]
-    kept = suppress(boxes, scores, iou_threshold=settings.nms_iou)[: settings.max_boxes]
+    kept = suppress(boxes, scores, iou_threshold=settings.nms_iou)
+    if settings.most:
+        kept = kept[: settings.most]
     return Found(boxes[kept], scores[kept])
 
 

@@ -75,6 +75,8 @@ class DetectionWriter(PredictionFiles):
         from PIL import Image
 
         folder = self.directory / "crops" / picture_name(frame)
+        for old in folder.glob("[0-9][0-9][0-9]*.png"):  # face 0 of an earlier run is another one
+            old.unlink()
         for number, face in enumerate(faces):
             if face.enlarged is None or not self._is_sure(face):
                 continue

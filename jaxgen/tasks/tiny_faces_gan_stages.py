@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxgen.data import face_pair_files, face_pairs
@@ -47,6 +48,8 @@ def cut_crops(
     scenes: Mapping[str, Sequence],
     proposals: face_pairs.Proposals,
     made_with: Mapping[str, Any],
+    *,
+    max_corrupt: int = 0,
 ) -> None:
     """Stage crops.
 
@@ -56,24 +59,47 @@ def cut_crops(
         scenes: "train" and "validation" -> scenes by position, see jaxgen.data.face_scenes.
         proposals: image uint8 [H, W, 3] -> (boxes [P, 4], scores [P]).
         made_with: JSON-able facts about the proposals, such as the detector's step.
+        max_corrupt: training scenes that may be unreadable.
 
     Raises:
-        ConfigError: there are no faces, or nothing but faces.
+        ConfigError: there are no faces, or nothing but faces; or networks have learned from
+            crops that were cut in another way.
     """
+    learned = [stage for stage in GAN_STAGES[1:] if stages.trained_steps(workdir / stage)]
     for split in ("train", "validation"):
+        folder = workdir / "crops" / split
+        facts = face_pair_files.facts(scenes[split], config.crops, config.seed, made_with)
+        changed = face_pair_files.changes(folder, facts)
+        if changed and learned:
+            raise ConfigError(
+                f"{folder} was cut in another way ({', '.join(changed[:3])}), and "
+                f"{', '.join(learned)} learned from it: delete these folders in {workdir} to cut "
+                "and train again, or use another --workdir."
+            )
         face_pair_files.write_split(
-            workdir / "crops" / split,
+            folder,
             scenes[split],
             proposals,
             config.crops,
             seed=config.seed,
-            made_with=made_with,
+            facts=facts,
+            max_corrupt=max_corrupt if split == "train" else 0,
         )
 
 
 def train_generator(config, workdir: Path, devices: Mesh) -> None:
-    """Stage generator: the pixel loss on crops that have a high-resolution partner."""
+    """Stage generator: the pixel loss on crops that have a high-resolution partner.
+
+    Raises:
+        ConfigError: no crop has one.
+    """
     held_out = face_pair_files.open_split(workdir / "crops" / "validation")
+    if not np.asarray(held_out["paired"]).any():
+        raise ConfigError(
+            f"none of the {len(held_out['paired'])} held-out crops has enough pixels to compare "
+            "with: lower config.crops.high or config.crops.least_real, or hold out more pictures "
+            "(config.data.validation_fraction)."
+        )
     validate = tiny_faces_gan_evaluation.compile_validation(config, devices, held_out)
     init = mesh.compile_init(
         devices,
@@ -239,10 +265,10 @@ def _batches(config, workdir, devices, stage, *, unpaired):
     )
 
 
-def _crops_marker(workdir: Path) -> dict[str, int]:
-    """A number that changes whenever crops are cut in another way: what they were made with."""
+def _crops_marker(workdir: Path) -> dict[str, str]:
+    """What changes whenever crops are cut in another way: a digest of what they were made with."""
     files = (workdir / "crops" / split / "complete.json" for split in ("train", "validation"))
-    return {"crops": zlib.crc32(b"".join(file.read_bytes() for file in files))}
+    return {"crops": str(zlib.crc32(b"".join(file.read_bytes() for file in files)))}
 
 
 def _key(config, stage):

@@ -162,10 +162,18 @@ def _export_second_look(config, folder, variables, stage, step, fusion) -> Path:
     variables = jax.tree.map(np.asarray, variables)
     size = config.crops.high // SCALE
     path = folder / "second_look.stablehlo"
+    moves = config.gan.fusion.move_boxes
+    output = "face probability float32 [b], enlarged crop uint8 [b, 4 h, 4 w, 3]"
+    if moves:
+        output += (
+            ", offsets float32 [b, 4] of the face from the crop's box made square: centre x and y "
+            "in sides of the square, logarithms of width and height over its side"
+        )
 
     def look(low):
         found = tiny_faces.rescore(config, variables, low)
-        return found.face_probability, found.super_resolved
+        scores = found.face_probability, found.super_resolved
+        return (*scores, found.offsets) if moves else scores
 
     write_artifact(
         path,
@@ -175,7 +183,7 @@ def _export_second_look(config, folder, variables, stage, step, fusion) -> Path:
             "input": f"uint8 [b, {size}, {size}, 3] RGB crops around small boxes",
             "crop": "square around the box centre, margin x longer side, resized bicubically",
             "margin": config.crops.margin,
-            "output": "face probability float32 [b], enlarged crop uint8 [b, 4 h, 4 w, 3]",
+            "output": output,
             "fusion": {name: getattr(fusion, name) for name in Fusion._fields},
             "stage": stage,
             "step": step,
@@ -190,7 +198,10 @@ def _predictions(frame: Frame, found: Found, look_again) -> list[FacePrediction]
     if look_again is None:
         rows = zip(found.boxes, *(map(_known, (found.scores, found.scores))), strict=True)
         return [FacePrediction(*row) for row in rows]
-    opinion = look_again(frame.image, found, keep_images=True)
+    try:
+        opinion = look_again(frame.image, found, keep_images=True)
+    except ValueError as error:
+        raise ValueError(f"{frame.name}: {error}") from error
     scores = (opinion.scores, found.scores[opinion.rows], opinion.face_probability)
     rows = zip(opinion.boxes, *map(_known, scores), strict=True)
     faces = [

@@ -101,10 +101,12 @@ SCHEMA: Schema = {
     **optimiser_schema("detector.optimiser"),
     "detector.inference.tile": integer(32),
     "detector.inference.overlap": integer(),
+    "detector.inference.smallest": integer(),
     "detector.inference.enlarge": number(0.1, 8),
     "detector.inference.tiles": integer(1),
     "detector.inference.candidates": integer(1),
     "detector.inference.max_boxes": integer(1),
+    "detector.inference.most": integer(),
     "detector.inference.score_floor": number(0, 1),
     "detector.inference.nms_iou": number(0, 1),
     **GAN_SCHEMA,
@@ -128,6 +130,19 @@ def check_config(config) -> None:
         raise ConfigError(
             f"config.detector.anchors.sizes has {len(detector.anchors.sizes)} entries and "
             f"strides {len(detector.anchors.strides)}: there must be one for each."
+        )
+    if detector.inference.smallest > detector.inference.tile:
+        raise ConfigError(
+            f"config.detector.inference.smallest={detector.inference.smallest} must not exceed "
+            f"the tile ({detector.inference.tile})."
+        )
+    # Larger faces are left to a picture four times smaller, where the finest anchors must fit.
+    least = 4 * min(detector.anchors.sizes[0])
+    if detector.inference.overlap < least:
+        raise ConfigError(
+            f"config.detector.inference.overlap={detector.inference.overlap}: faces larger than it "
+            f"are only looked for in smaller pictures, so it must be at least {least:g}, four "
+            "times the smallest anchor (config.detector.anchors.sizes)."
         )
     if detector.inference.overlap > detector.inference.tile // 2:
         raise ConfigError(

@@ -164,8 +164,23 @@ def _cut_crops(config, workdir, devices):
         return found.boxes, found.scores
 
     scenes = {name: tiny_faces_data.open_split(config, name) for name in ("train", "validation")}
-    made_with = {"detector_step": step, "inference": config.detector.inference.to_dict()}
-    tiny_faces_gan_stages.cut_crops(config, workdir, scenes, proposals, made_with)
+    tiny_faces_gan_stages.cut_crops(
+        config,
+        workdir,
+        scenes,
+        proposals,
+        _detector_facts(config, workdir, step),
+        max_corrupt=config.data.max_corrupt,
+    )
+
+
+def _detector_facts(config, workdir, step):
+    """What the proposals hang on."""
+    return {
+        "detector_step": step,
+        "detector_fingerprint": stages.fingerprint(workdir / "detector", step),
+        "inference": config.detector.inference.to_dict(),
+    }
 
 
 def _choose_fusions(config, workdir, devices):
@@ -176,8 +191,7 @@ def _choose_fusions(config, workdir, devices):
     detect, step = trained_detector(config, workdir, devices)
     held_out = tiny_faces_data.open_split(config, "validation")
     facts = {
-        "detector_step": step,
-        "inference": config.detector.inference.to_dict(),
+        **_detector_facts(config, workdir, step),
         "crops": {name: config.crops[name] for name in ("high", "margin")},
         "looks": {name: config.gan.fusion[name] for name in ("most", "move_boxes")},
         "scenes": len(held_out),

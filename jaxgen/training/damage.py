@@ -33,6 +33,14 @@ def has_digests(folder: Path) -> bool:
     return (folder / DIGESTS).exists()
 
 
+def fingerprint(folder: Path) -> int | None:
+    """A number that tells a checkpoint from another of the same step; None where it has none."""
+    try:
+        return zlib.crc32((folder / DIGESTS).read_bytes())
+    except OSError:
+        return None
+
+
 def find_damage(folder: Path) -> str | None:
     """What is wrong with the files of a checkpoint, naming the first such file.
 

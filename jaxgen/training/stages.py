@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxgen.data import text_files
-from jaxgen.training import checkpoint, hosts, loop
+from jaxgen.training import checkpoint, damage, hosts, loop
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
@@ -53,7 +53,7 @@ def run(
     step: Callable[[State, Any], tuple[State, dict[str, jax.Array]]],
     batches: ZippedBatches,
     validate: Callable[[State], dict[str, float]],
-    began_from: Mapping[str, int] = MappingProxyType({}),
+    began_from: Mapping[str, int | str] = MappingProxyType({}),
 ) -> State:
     """Trains a stage, or goes on with it, or leaves a finished one as it is.
 
@@ -66,18 +66,23 @@ def run(
         step: as of `loop.train`.
         batches: as of `loop.train`.
         validate: as of `loop.train`.
-        began_from: stages whose networks this one starts from or asks -> their steps.
+        began_from: stages whose networks this one starts from or asks -> their steps; or, of
+            stages that train nothing, a string that changes with what they have made.
 
     Returns:
         The last state.
 
     Raises:
-        ConfigError: the stage's checkpoints began from other steps of those stages.
+        ConfigError: the stage's checkpoints began from other networks of those stages.
     """
-    _check_beginning(folder, began_from)
-    if hosts.is_first():
+    beginning = {
+        name: {"step": step, "fingerprint": fingerprint(folder.parent / name, step)}
+        for name, step in began_from.items()
+    }
+    _check_beginning(folder, beginning)
+    if hosts.is_first() and not trained_steps(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / BEGAN_FROM, json.dumps(dict(began_from)).encode())
+        write_atomically(folder / BEGAN_FROM, json.dumps(beginning).encode())
     hosts.wait_for_all(f"start of {folder.name}")
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints", best_metric=best_metric)
     state = loop.train(
@@ -95,15 +100,35 @@ def run(
     return state
 
 
-def _check_beginning(folder: Path, began_from: Mapping[str, int]) -> None:
+def fingerprint(folder: Path, step: int | str) -> int | None:
+    """Tells the checkpoint of a stage from one of the same step that was trained otherwise.
+
+    None where there is no such checkpoint any more.
+    """
+    return damage.fingerprint(folder / "checkpoints" / str(step))
+
+
+def _check_beginning(folder: Path, beginning: Mapping[str, Mapping]) -> None:
     """A stage that began from a network which has been trained further since is out of date."""
     path = folder / BEGAN_FROM
     if not trained_steps(folder) or not path.exists():
         return
     before = text_files.read_json(path)
-    for stage, step in began_from.items():
-        if stage in before and before[stage] != step:
-            raise ConfigError(
-                f"stage {folder.name!r} began from step {before[stage]} of {stage!r}, which is now "
-                f"at {step}: delete {folder} to train it again, or use another --workdir."
-            )
+    for stage, now in beginning.items():
+        if stage not in before:
+            continue
+        then = before[stage]
+        then = then if isinstance(then, dict) else {"step": then}  # of earlier versions
+        marks = {then.get("fingerprint"), now["fingerprint"]} - {None}
+        if str(then["step"]) == str(now["step"]) and len(marks) < 2:
+            continue
+        if isinstance(now["step"], str):
+            changed = f"learned from other {stage} than {folder.parent / stage} holds now"
+        elif then["step"] != now["step"]:
+            changed = f"began from step {then['step']} of {stage!r}, which is now at {now['step']}"
+        else:
+            changed = f"began from another {stage!r}, which has been trained anew since"
+        raise ConfigError(
+            f"stage {folder.name!r} {changed}: delete {folder} to train it again, or use another "
+            "--workdir."
+        )

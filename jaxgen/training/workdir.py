@@ -66,7 +66,8 @@ def _warn_of_changes(path: Path, config) -> None:
     """Says which keys differ from those that the folder's run began with."""
     if not path.exists():
         return
-    old, new = dict(flatten(from_json(path.read_text()))), dict(flatten(config))
+    # Both as JSON has them: it knows no tuples.
+    old, new = (dict(flatten(from_json(text))) for text in (path.read_text(), to_json(config)))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
             _log.warning(

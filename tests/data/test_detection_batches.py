@@ -6,6 +6,7 @@ import pytest
 
 from jaxgen.data import detection_batches
 from jaxgen.data.augment import OFF, Settings
+from jaxgen.kernels.anchors import level_anchors, match
 
 
 class Scenes:
@@ -71,8 +72,29 @@ def test_more_faces_than_places_keep_the_largest():
     boxes = np.array([[0, 0, 4, 5], [0, 0, 9, 12], [0, 0, 30, 40], [0, 0, 8, 9]], np.float32)
     ignored = np.array([False, False, True, False])
     padded = detection_batches.pad_boxes(boxes, ignored, 3)
-    np.testing.assert_allclose(padded["boxes"], boxes[[1, 3, 0]])
-    assert padded["is_face"].all() and not padded["is_ignored"].any()
+    # The last place holds what is around the others: neither face nor background.
+    np.testing.assert_allclose(padded["boxes"], boxes[[1, 3, 2]])
+    assert padded["is_face"].tolist() == [True, True, False]
+    assert padded["is_ignored"].tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("places", [1, 3, 16, 64])
+def test_no_face_becomes_background_for_want_of_places(places):
+    rng = np.random.default_rng(places)
+    low = rng.uniform(0, 120, (200, 2))
+    boxes = np.concatenate([low, low + rng.uniform(4, 8, (200, 2))], 1).astype(np.float32)
+    is_ignored = rng.random(200) < 0.3
+    padded = detection_batches.pad_boxes(boxes, is_ignored, places)
+    faces, around = padded["boxes"][padded["is_face"]], padded["boxes"][padded["is_ignored"]]
+    kept = (boxes[:, None] == faces).all(-1).any(1)
+    assert len(faces) == kept.sum() >= places - max(1, places // 4)
+    inside = (boxes[:, None, :2] >= around[:, :2]) & (boxes[:, None, 2:] <= around[:, 2:])
+    assert (kept | inside.all(-1).any(1)).all()
+    anchors = level_anchors((32, 32), stride=4, sizes=(6,))
+    wanted = match(anchors, boxes, ~is_ignored, is_ignored)
+    found = match(anchors, padded["boxes"], padded["is_face"], padded["is_ignored"])
+    lost = np.asarray(found.negative & wanted.positive).sum() / np.asarray(wanted.positive).sum()
+    assert lost < 0.03  # anchors that reach out of the box around their face
 
 
 def test_crop_boxes():

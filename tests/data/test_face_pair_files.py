@@ -46,10 +46,10 @@ def settings(**changes):
     return config.crops
 
 
-def write(folder, scenes, proposals=nothing, *, made_with=None, **changes):
-    files.write_split(
-        folder, scenes, proposals, settings(**changes), seed=0, made_with=made_with or {}
-    )
+def write(folder, scenes, proposals=nothing, *, made_with=None, max_corrupt=0, **changes):
+    cut = settings(**changes)
+    facts = files.facts(scenes, cut, 0, made_with or {})
+    files.write_split(folder, scenes, proposals, cut, seed=0, facts=facts, max_corrupt=max_corrupt)
 
 
 def test_written_once_and_again_where_something_changed(tmp_path):
@@ -66,6 +66,38 @@ def test_written_once_and_again_where_something_changed(tmp_path):
     assert len(scenes.read) == 6
     for name, value in files.open_split(tmp_path / "train").items():
         np.testing.assert_array_equal(value, before[name])  # the same pictures, the same crops
+
+
+def test_unreadable_pictures_are_left_out_up_to_the_limit(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(files, "_SCENES_PER_PART", 2)
+
+    class Damaged(Scenes):
+        def __getitem__(self, position):
+            if position in (2, 3):  # a whole part
+                raise ValueError(f"scene{position}: not a readable image")
+            return super().__getitem__(position)
+
+    with pytest.raises(ValueError, match="scene2: not a readable image"):
+        write(tmp_path / "none", Damaged(5))
+    with pytest.raises(ValueError, match="scene3: not a readable image"):
+        write(tmp_path / "one", Damaged(5), max_corrupt=1)
+    write(tmp_path / "two", Damaged(5), max_corrupt=2)
+    assert "scene2: not a readable image" in caplog.text
+    crops = files.open_split(tmp_path / "two")
+    assert crops["is_face"].sum() == 3 * 4
+    write(tmp_path / "whole", Scenes(5))
+    whole = files.open_split(tmp_path / "whole")
+    rows = np.r_[: len(crops["image"]) * 2 // 3, -len(crops["image"]) // 3 : 0]
+    np.testing.assert_array_equal(crops["image"], whole["image"][rows])
+
+
+def test_changes_name_the_keys(tmp_path):
+    scenes = Scenes(2)
+    facts = files.facts(scenes, settings(margin=1.5), 0, {"detector_step": 5})
+    assert files.changes(tmp_path / "train", facts) == []  # nothing is there
+    write(tmp_path / "train", scenes, made_with={"detector_step": 4}, margin=2.0)
+    found = files.changes(tmp_path / "train", facts)
+    assert found == ["detector_step 4, now 5", "settings.margin 2.0, now 1.5"]
 
 
 def test_stopped_job_goes_on(tmp_path, monkeypatch):

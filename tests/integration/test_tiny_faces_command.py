@@ -36,7 +36,8 @@ def photos(tmp_path_factory):
     """A folder with a picture larger than a tile, a tiny one, and a broken one."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
-    for name, shape in (("large.jpg", (150, 300, 3)), ("small.png", (20, 30, 3))):
+    shapes = {"large.jpg": (150, 300, 3), "small.png": (20, 30, 3), "pixel.png": (1, 1, 3)}
+    for name, shape in shapes.items():
         Image.fromarray(rng.integers(0, 256, shape).astype(np.uint8)).save(folder / name)
     (folder / "broken.jpg").write_bytes((folder / "large.jpg").read_bytes()[:400])
     return folder
@@ -106,6 +107,8 @@ def test_a_new_discriminator_needs_no_stage_of_its_own(tmp_path):
         ({"detector.train.size": 100}, "train.size=100 must be a multiple of 32"),
         ({"detector.anchors.sizes": ((8,),)}, "sizes has 1 entries and strides 4"),
         ({"detector.inference.overlap": 100}, "at most half of a tile"),
+        ({"detector.inference.overlap": 8}, "must be at least 32, four times the smallest anchor"),
+        ({"detector.inference.smallest": 256}, r"smallest=256 must not exceed the tile \(128\)"),
         ({"detector.model.pretrained": "w.safetensors"}, "the light trunk cannot take"),
         (
             {"detector.model.backbone": "resnet50", "detector.model.norm": "group"},
@@ -136,9 +139,11 @@ def test_predictions_have_all_scores_and_broken_files_are_named(trained, photos,
     written = json.loads((tmp_path / "predictions.json").read_text())
     assert written["about"]["method"] == "full"
     assert any("broken.jpg" in text for text in written["about"]["skipped_files"])
-    assert {each["name"] for each in written["pictures"]} == {"large.jpg", "small.png"}
+    names = {"large.jpg", "small.png", "pixel.png"}
+    assert {each["name"] for each in written["pictures"]} == names
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == [
         "large.jpg",
+        "pixel.png.jpg",
         "small.png.jpg",
     ]
     # What was written can be read as boxes of another detector.
@@ -181,8 +186,9 @@ def test_videos_are_read_frame_by_frame(trained, photos, tmp_path):
 def test_boxes_of_another_detector(trained, photos, tmp_path, caplog):
     boxes = tmp_path / "boxes.csv"
     rows = ["large.jpg,10,10,30,34,0.8", "large.jpg,280,100,320,170,", "large.jpg,400,9,420,30,0.9"]
+    rows += ["pixel.png,-1,-1,2,2,0.7"]
     boxes.write_text("\n".join(["name,x0,y0,x1,y1,score", *rows]))
-    assert predict(trained, photos, tmp_path / "out", boxes) == 2
+    assert predict(trained, photos, tmp_path / "out", boxes) == 3
     assert "large.jpg: 1 boxes outside the picture" in caplog.text
     written = json.loads((tmp_path / "out" / "predictions.json").read_text())
     (faces,) = (each["faces"] for each in written["pictures"] if each["name"] == "large.jpg")

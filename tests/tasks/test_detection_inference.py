@@ -13,9 +13,16 @@ TILE, OVERLAP = 128, 32
 CONFIG = ConfigDict(
     dict(
         detector=dict(
+            train=dict(size=64),
             inference=dict(
-                tile=TILE, overlap=OVERLAP, enlarge=1.0, tiles=4, max_boxes=500, nms_iou=0.35
-            )
+                tile=TILE,
+                overlap=OVERLAP,
+                enlarge=1.0,
+                tiles=4,
+                smallest=TILE,
+                most=0,
+                nms_iou=0.35,
+            ),
         )
     )
 )
@@ -72,6 +79,37 @@ def test_a_face_that_fills_the_picture_is_found_once():
     found = find(picture(700, 900, (150, 50, 600), (20, 660, 16)))
     expected = [[149.5, 49.5, 749.5, 649.5], [19.5, 659.5, 35.5, 675.5]]
     np.testing.assert_allclose(sorted_boxes(found.boxes), sorted_boxes(expected), atol=8)
+
+
+@pytest.mark.parametrize("size", [(128, 128), (128, 100), (700, 900), (300, 129), (60, 60)])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_faces_are_seen_at_the_size_of_training(size, share):
+    """A detector knows no larger faces than its training crops showed."""
+
+    class Learned(Patches):
+        def __call__(self, images):
+            found = super().__call__(images)
+            sides = (found.boxes[..., 2:] - found.boxes[..., :2]).max(-1)
+            return found._replace(valid=found.valid & (sides <= 64))
+
+    side = int(share * min(size))
+    corner = (np.array(size[::-1]) - side) // 2
+    image = picture(*size, (*corner, side))
+    config = ConfigDict(CONFIG.to_dict())
+    config.detector.inference.smallest = 0
+    found = find(image, Learned(), config)
+    assert len(found.boxes) == 1
+    # A pixel and a half of the smallest picture.
+    expected = np.array([*corner, *(corner + side)]) - 0.5
+    np.testing.assert_allclose(found.boxes[0], expected, atol=1.5 * max(1, max(size) / 64))
+
+
+def test_a_picture_keeps_every_face_or_the_best():
+    image = picture(300, 300, (20, 20, 10), (60, 90, 12), (200, 200, 14))
+    assert len(find(image).boxes) == 3
+    config = ConfigDict(CONFIG.to_dict())
+    config.detector.inference.most = 2
+    assert len(find(image, config=config).boxes) == 2
 
 
 @pytest.mark.parametrize("side", [20, 26, 32, 40, 60, 100, 127, 128, 200])

@@ -47,6 +47,10 @@ def test_only_sure_faces_are_shown_beside_their_enlarged_form(tmp_path):
         writer.write(frame(), [face(s, low=low, enlarged=enlarged) for s in (0.4, 0.6)])
     crops = [p.name for p in (tmp_path / "crops").rglob("*.png")]
     assert crops == ["001.png"]
+    with DetectionWriter(tmp_path, about={}, least_drawn=0.5) as writer:
+        writer.write(frame(), [face(0.9, low=low, enlarged=enlarged)])
+    crops = [p.name for p in (tmp_path / "crops").rglob("*.png")]
+    assert crops == ["000.png"]  # not beside those of the run before
 
 
 def test_an_interrupted_run_leaves_whole_lines(tmp_path):

@@ -92,19 +92,48 @@ def test_a_stage_needs_those_before_it(run, tmp_path):
 
 def test_stages_that_learned_from_other_crops_are_refused(run, tmp_path):
     config, workdir, devices = run
-    again = tmp_path / "run"
+    again, everything = tmp_path / "run", {"train": scenes(4, 0), "validation": scenes(2, 1)}
     shutil.copytree(workdir, again)
     tiny_faces_gan_stages.train_generator(config, again, devices)  # nothing has changed
-    config = config.copy_and_resolve_references()
-    config.crops.margin = 1.2
-    everything = {"train": scenes(4, 0), "validation": scenes(2, 1)}
-    tiny_faces_gan_stages.cut_crops(config, again, everything, proposals, {"step": 1})
+    changed = config.copy_and_resolve_references()
+    changed.crops.margin = 1.2
+    before = (again / "crops" / "train" / "image.npy").read_bytes()
+    learned = "generator, discriminator, gan"
+    with pytest.raises(
+        ConfigError, match=rf"settings.margin 1.5, now 1.2\), and {learned} learned"
+    ):
+        tiny_faces_gan_stages.cut_crops(changed, again, everything, proposals, {"step": 1})
+    assert (again / "crops" / "train" / "image.npy").read_bytes() == before
+    # Whoever cuts them elsewhere and puts them there is stopped by each stage.
+    tiny_faces_gan_stages.cut_crops(changed, tmp_path, everything, proposals, {"step": 1})
+    shutil.rmtree(again / "crops")
+    shutil.copytree(tmp_path / "crops", again / "crops")
     for stage in ("generator", "discriminator", "gan"):
         train = getattr(tiny_faces_gan_stages, f"train_{stage}")
-        with pytest.raises(ConfigError, match=rf"{stage}' began from .* of 'crops'.*delete"):
+        with pytest.raises(ConfigError, match=rf"{stage}' learned from other crops than.*delete"):
             train(config, again, devices)
     began = json.loads((workdir / "gan" / "began_from.json").read_text())
-    assert (began["generator"], began["discriminator"]) == (2, 2)
+    assert (began["generator"]["step"], began["discriminator"]["step"]) == (2, 2)
+
+
+def test_a_network_that_was_trained_anew_is_noticed(run, tmp_path):
+    config, workdir, devices = run
+    shutil.copytree(workdir, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "generator")
+    other = config.copy_and_resolve_references()
+    other.generator.optimiser.learning_rate = 0.5
+    tiny_faces_gan_stages.train_generator(other, tmp_path / "run", devices)
+    with pytest.raises(ConfigError, match="'gan' began from another 'generator'.*delete"):
+        tiny_faces_gan_stages.train_gan(config, tmp_path / "run", devices)
+
+
+def test_held_out_crops_without_a_pair_are_refused(run, tmp_path):
+    config, workdir, devices = run
+    shutil.copytree(workdir / "crops", tmp_path / "crops")
+    path = tmp_path / "crops" / "validation" / "paired.npy"
+    np.save(path, np.zeros_like(np.load(path)))
+    with pytest.raises(ConfigError, match=r"none of the .* lower config.crops.high"):
+        tiny_faces_gan_stages.train_generator(config, tmp_path, devices)
 
 
 def test_a_new_discriminator_needs_no_classifier_before_it(run, tmp_path):
@@ -115,7 +144,9 @@ def test_a_new_discriminator_needs_no_classifier_before_it(run, tmp_path):
     config.gan.discriminator_start = "new"
     tiny_faces_gan_stages.train_gan(config, tmp_path, devices)
     assert tiny_faces_gan_stages.is_done(config, tmp_path, "gan")
-    assert json.loads((tmp_path / "gan" / "began_from.json").read_text())["discriminator"] == 0
+    assert (
+        json.loads((tmp_path / "gan" / "began_from.json").read_text())["discriminator"]["step"] == 0
+    )
     report = tiny_faces_gan_report.measure(config, tmp_path, devices)
     assert "face_accuracy_super_resolved" in report.numbers
     assert "face_accuracy_bicubic" not in report.numbers

@@ -100,10 +100,13 @@ def detector() -> ml_collections.ConfigDict:
     section.inference = ml_collections.ConfigDict()
     section.inference.tile = 384  # pixels: pictures are seen in tiles of this side
     section.inference.overlap = 96  # pixels; larger faces are found in smaller pictures
+    # Pictures are also seen smaller, until no side has more pixels; 0: the size of training crops.
+    section.inference.smallest = 0
     section.inference.enlarge = 1.0  # of the finest pass: 2.0 finds the tiniest, four times slower
     section.inference.tiles = 1  # at a time, rounded up to the devices of a process
     section.inference.candidates = 1000  # boxes of a tile before repeats are suppressed
-    section.inference.max_boxes = 500  # of a tile, and of a picture
+    section.inference.max_boxes = 500  # of a tile
+    section.inference.most = 0  # boxes of a picture, the best of them; 0: all
     section.inference.score_floor = 0.02  # what is not proposed, no second look can find
     section.inference.nms_iou = 0.35
     return section

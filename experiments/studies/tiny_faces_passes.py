@@ -1,0 +1,90 @@
+"""What looking at a smaller picture too does for large faces, with the detectors of the ablation.
+
+    python -m experiments.studies.tiny_faces_passes
+
+Prints, for each data set, AP of the detector on the test scenes where pictures are made smaller
+until one tile holds them (`detector.inference.smallest` = the tile) and until they are as small as
+the training crops (0); and of large faces, cut out so that they fill a share of a picture as large
+as a tile, how many are found (IoU of 0.5, score of 0.3). Trains nothing: run the ablation first.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from absl import app
+
+from experiments.studies import tiny_faces_ablation as ablation
+from experiments.studies.study_flags import WORKDIRS
+from experiments.studies.tables import cell
+from jaxgen.data import face_pairs
+from jaxgen.tasks import detection_inference as inference
+from jaxgen.tasks import tiny_faces_data, tiny_faces_evaluation, tiny_faces_stages
+from jaxgen.training import hosts, mesh
+from jaxgen.training.workdir import saved_config
+
+SHARES = (0.4, 0.6, 0.75, 0.9)  # of the picture's side
+LEAST_SIDE, MOST_FACES = 96, 60  # of the faces that are cut out: pixels, number
+AP = ("ap", "ap_height_0_16", "ap_height_16_32", "ap_height_32_96", "ap_height_96_inf")
+
+
+def main(argv: list[str]) -> None:
+    """Prints one table a data set."""
+    del argv
+    for dataset in ablation.DATASETS:
+        rows = {}
+        for seed in ablation.SEEDS:
+            job = ablation.job(dataset, "full", seed)
+            workdir = Path(WORKDIRS.value) / ablation.STUDY / job.name
+            if (workdir / "detector").is_dir():
+                for name, numbers in measure(workdir).items():
+                    rows.setdefault(name, []).append(numbers)
+        for name, found in rows.items():
+            cells = {key: cell([each[key] for each in found], digits=1) for key in found[0]}
+            print(f"{dataset}, {len(found)} seeds, {name}:")
+            print("  " + ", ".join(f"{key} {value}" for key, value in cells.items()))
+
+
+def measure(workdir: Path) -> dict[str, dict[str, float]]:
+    """Figures of both settings, in percent."""
+    config = saved_config(workdir)
+    settings = config.detector.inference
+    settings.most = settings.max_boxes
+    variables, _ = tiny_faces_stages.restore_detector(config, workdir, mesh.data_mesh())
+    detect = partial(inference.compile_detector(config), hosts.fetch(variables))
+    scenes = tiny_faces_data.open_test(config)
+    truth = tiny_faces_evaluation.ground_truth(scenes)
+    figures = {}
+    for name, smallest in (("one tile", settings.tile), ("size of training", 0)):
+        settings.smallest = smallest
+        found = tiny_faces_evaluation.detect_scenes(config, detect, scenes)
+        predictions = tiny_faces_evaluation.as_predictions(found)
+        numbers = tiny_faces_evaluation.detection_numbers(predictions, truth, {})
+        figures[name] = {key: numbers[key] for key in AP} | {
+            f"found at {share}": 100 * found_share(config, detect, scenes, share)
+            for share in SHARES
+        }
+    return figures
+
+
+def found_share(config, detect, scenes, share: float) -> float:
+    """How many large faces are found that fill `share` of a picture as large as a tile."""
+    size = config.detector.inference.tile
+    pictures, wanted = [], []
+    for scene in scenes:
+        boxes = scene["boxes"][~scene["ignored"]]
+        for box in boxes[(boxes[:, 2:] - boxes[:, :2]).max(1, initial=0) >= LEAST_SIDE]:
+            pictures.append(face_pairs.cut(scene["image"], box, size=size, margin=1 / share))
+            sides = (box[2:] - box[:2]) / (box[2:] - box[:2]).max() * share * size
+            middle = (size - 1) / 2
+            wanted.append(np.concatenate([middle - sides / 2, middle + sides / 2]))
+    pictures, wanted = pictures[:MOST_FACES], wanted[:MOST_FACES]
+    hits = 0
+    for number, found in inference.detect_pictures(config, detect, enumerate(pictures)):
+        sure = found.boxes[found.scores >= 0.3]
+        hits += (face_pairs.overlaps(wanted[number][None], sure) >= 0.5).any()
+    return hits / len(pictures)
+
+
+if __name__ == "__main__":
+    app.run(main)
