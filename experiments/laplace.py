@@ -28,6 +28,8 @@ def train(config, workdir):
     command_line.check_batches(config, devices)
     labelled = laplace_data.open_split(config, "train")
     validation = laplace_data.open_split(config, "validation")
+    laplace_data.check_normalizer(config, validation, "validation")
+    laplace_data.check_normalizer(config, laplace_data.open_test(config), config.data.test_split)
     unlabelled = laplace_data.open_unlabelled(config) if needs_unlabelled(config) else None
     evaluate_split = laplace_evaluation.compile_evaluate(config, devices)
 
@@ -124,15 +126,17 @@ def restore(config, workdir):
     from jaxgen.tasks import laplace
     from jaxgen.training import checkpoint, mesh
     from jaxgen.training.state import run_key
-    from jaxgen.training.workdir import enable_compilation_cache
+    from jaxgen.training.workdir import CONFIG_FILE, enable_compilation_cache, saved_config
 
     enable_compilation_cache()
     devices = mesh.data_mesh()
+    # The run's own metric chose the checkpoints that are left, whatever is to be measured now.
+    run = saved_config(workdir) if (workdir / CONFIG_FILE).exists() else config
     like = jax.eval_shape(partial(laplace.init_state, config), run_key(0))
     state, step = checkpoint.restore_one(
         workdir / "checkpoints",
         mesh.abstract_replicated(devices, like),
-        best_metric=best_metric(config),
+        best_metric=best_metric(run),
         which=config.evaluate.checkpoint,
     )
     return devices, state.generator.ema, step

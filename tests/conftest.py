@@ -15,9 +15,11 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jaxgen-test-cache")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-# Prepared data sets live as long as the tests; child processes share them.
-_prepared = tempfile.TemporaryDirectory(prefix="jaxgen-test-data-")
-os.environ["TFDS_DATA_DIR"] = _prepared.name
+# Prepared data sets live as long as the tests. The processes of pytest-xdist, and theirs, share
+# them: who comes second waits for the lock of the first.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _prepared = tempfile.TemporaryDirectory(prefix="jaxgen-test-data-")
+    os.environ["TFDS_DATA_DIR"] = _prepared.name
 
 import pytest  # noqa: E402
 

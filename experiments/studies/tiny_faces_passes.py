@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from absl import app
+from absl import app, logging
 
 from experiments.studies import tiny_faces_ablation as ablation
 from experiments.studies.study_flags import WORKDIRS
@@ -21,7 +21,7 @@ from jaxgen.data import face_pairs
 from jaxgen.tasks import detection_inference as inference
 from jaxgen.tasks import tiny_faces_data, tiny_faces_evaluation, tiny_faces_stages
 from jaxgen.training import hosts, mesh
-from jaxgen.training.workdir import saved_config
+from jaxgen.training.workdir import CONFIG_FILE, saved_config
 
 SHARES = (0.4, 0.6, 0.75, 0.9)  # of the picture's side
 LEAST_SIDE, MOST_FACES = 96, 60  # of the faces that are cut out: pixels, number
@@ -31,14 +31,15 @@ AP = ("ap", "ap_height_0_16", "ap_height_16_32", "ap_height_32_96", "ap_height_9
 def main(argv: list[str]) -> None:
     """Prints one table a data set."""
     del argv
+    logging.set_verbosity(logging.ERROR)  # Orbax says much about each restored checkpoint
     for dataset in ablation.DATASETS:
         rows = {}
         for seed in ablation.SEEDS:
-            job = ablation.job(dataset, "full", seed)
-            workdir = Path(WORKDIRS.value) / ablation.STUDY / job.name
-            if (workdir / "detector").is_dir():
-                for name, numbers in measure(workdir).items():
-                    rows.setdefault(name, []).append(numbers)
+            runs = Path(WORKDIRS.value) / ablation.STUDY
+            # All rows of a seed share one detector.
+            configs = sorted(runs.glob(f"{dataset}_full_*_seed{seed}_*steps/{CONFIG_FILE}"))
+            for name, numbers in (measure(configs[0].parent) if configs else {}).items():
+                rows.setdefault(name, []).append(numbers)
         for name, found in rows.items():
             cells = {key: cell([each[key] for each in found], digits=1) for key in found[0]}
             print(f"{dataset}, {len(found)} seeds, {name}:")

@@ -190,7 +190,7 @@ def training_batches(
 
 
 def _boxes_around(boxes, across):
-    """Boxes by parts of the area that their centres span: one around all in it. [K, 4] -> [P, 4]."""
+    """One box around all in each part of the area that the centres span. [K, 4] -> [P, 4]."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     low, high = centres.min(0), centres.max(0)
     cells = ((centres - low) / np.maximum(high - low, 1e-6) * across).astype(int)

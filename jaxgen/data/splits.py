@@ -122,8 +122,7 @@ def open_part(data_config, split: str, *, sets, is_labelled: Callable) -> Part:
         if known and "validation" not in known:
             raise ValueError(
                 f"{data_set.builder.name} has no validation split: set "
-                "config.data.validation_fraction=0.1 to hold out a part of the training examples, "
-                f"or config.data.validation_split to one of {known}"
+                "config.data.validation_fraction=0.1 to hold out a part of the training examples"
             )
     seed, corrupt = get("label_seed", 0), get("max_corrupt", 0)
     return Part(data_set, stored, split, fraction, label_fraction, seed, corrupt)

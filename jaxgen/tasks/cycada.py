@@ -9,7 +9,7 @@ This file holds the task network of (1) and (3), and what all stages share; cyca
 is (2), cycada_alignment.py is (4).
 
 Contract of the three files: images arrive as uint8 [B, H, W, C]; labels are integers [B] for
-classification or [B, H, W] for segmentation, `IGNORE` where unknown. A batch is
+classification or [B, H, W] for segmentation, `ignored(config)` where unknown. A batch is
 {"source": {"image", "label"}, "target": {"image"}}, or its source part alone. Networks see
 float32 images in [-1, 1]; source and target batches may differ in size.
 """
@@ -85,8 +85,9 @@ def task_step(config, state: TaskState, batch: Any) -> tuple[TaskState, dict[str
     def task_loss(params, part, key):
         images, labels = scale(part["image"]), part["label"]
         logits, batch_stats = train_apply(task_net(config), state.network, params, images, key)
-        loss = losses.cross_entropy(logits, labels, ignore=IGNORE).mean()
-        return loss, ((batch_stats, accuracy_of(logits, labels)), ())
+        loss = losses.cross_entropy(logits, labels, ignore=ignored(config)).mean()
+        accuracy = accuracy_of(logits, labels, ignore=ignored(config))
+        return loss, ((batch_stats, accuracy), ())
 
     gradient = value_and_grad(task_loss, config.task.train.micro_batches)
     (loss, ((batch_stats, accuracy), _)), grads = gradient(
@@ -134,7 +135,12 @@ def train_apply(network, player: Player, params: Any, images: jax.Array, key: ja
     return logits, mutated.get("batch_stats", {})
 
 
-def accuracy_of(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def ignored(config) -> int:
+    """The label that does not count: 255 of pixels, -1 of images, which may have more classes."""
+    return IGNORE if config.data.task == "segmentation" else -1
+
+
+def accuracy_of(logits: jax.Array, labels: jax.Array, *, ignore: int) -> jax.Array:
     """Share of right images or labelled pixels, in [0, 1]. -> [] float32."""
-    labelled = labels != IGNORE
+    labelled = labels != ignore
     return ((logits.argmax(-1) == labels) & labelled).sum() / jnp.maximum(labelled.sum(), 1)

@@ -16,7 +16,7 @@ from jax import lax
 from jaxgen import losses
 from jaxgen.kernels.pixels import scale
 from jaxgen.models.adaptation import FeatureDiscriminator, ScoreDiscriminator
-from jaxgen.tasks.cycada import IGNORE, blank, task_net
+from jaxgen.tasks.cycada import blank, ignored, task_net
 from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.optimiser import make_optimiser
 from jaxgen.training.state import Player, ema_decay_at, new_player, update
@@ -128,7 +128,8 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
             variables = {"params": params, "batch_stats": state.network.batch_stats}
             logits = task_net(config).apply(variables, source, train=False)
             labels = batch["source"]["label"]
-            terms["task"] = losses.cross_entropy(logits, labels, ignore=IGNORE).mean()
+            each = losses.cross_entropy(logits, labels, ignore=ignored(config))
+            terms["task"] = each.mean()
             total += settings.task_weight * terms["task"]
         return total, ((terms, batch_stats), ())
 

@@ -7,7 +7,8 @@ A set is `labelled_images.LabelledImages` (classification, in memory) or `label_
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 
 from jaxgen.data import text_files
 from jaxgen.data.builders.images import open_image
+from jaxgen.tasks.cycada_source import open_builder, source_facts
 from jaxgen.training import hosts
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.errors import ConfigError
@@ -24,6 +26,7 @@ from jaxgen.training.files import write_atomically
 
 TRANSLATED_SPLITS = ("train", "validation")
 MARKER = "complete.json"
+_log = logging.getLogger(__name__)
 
 
 class Domains:
@@ -47,6 +50,7 @@ class Domains:
 
         Raises:
             ConfigError: they are not all there, or those of another source.
+            ValueError: files of them are damaged or missing.
         """
         if not is_translated(self._config, folder):
             raise ConfigError(
@@ -55,7 +59,8 @@ class Domains:
             )
         opened = self.open("source", split)
         if is_segmentation(self._config):
-            return TranslatedScenes(opened, folder / split)
+            left_out = _read_marker(folder / MARKER).get("left_out", {}).get(split, [])
+            return TranslatedScenes(opened, folder / split, left_out=len(left_out))
         return opened._replace(image=read_translated(folder / f"{split}.npz", opened.image.shape))
 
 
@@ -67,6 +72,9 @@ def open_split(config, domain: str, split: str) -> Any:
         domain: "source" or "target".
         split: "train", "validation", "test" (which is the section's test_split), or a name that
             the data set knows.
+
+    A target of images may lack classes of the source, as folders of a few test images do: they
+    are matched by name.
 
     Raises:
         ConfigError: the set has other classes than the network, or a source without labels.
@@ -91,14 +99,32 @@ def open_split(config, domain: str, split: str) -> Any:
                 f"config.source.name={section['name']!r}: {int((opened.label < 0).sum())} images "
                 f"of {split!r} have no label; a source needs all of them."
             )
-    if opened.classes and len(opened.classes) != config.model.num_classes:
+        if domain == "target" and 0 < len(opened.classes) < config.model.num_classes:
+            opened = _in_classes_of_source(config, opened)
+    found, expected = len(opened.classes), config.model.num_classes
+    if found and found != expected:
         raise ConfigError(
-            f"config.{domain}.name={section['name']!r} has {len(opened.classes)} classes: set "
-            f"config.model.num_classes={len(opened.classes)} (now {config.model.num_classes})."
+            f"config.{domain}.name={section['name']!r} has {found} classes, "
+            f"config.model.num_classes is {expected}: "
+            + (
+                f"set config.model.num_classes={found}."
+                if domain == "source"
+                else f"a target has those of the source. It has {list(opened.classes)}."
+            )
         )
     if len_of(opened) == 0:
         raise ConfigError(f"config.{domain}.name={section['name']!r}: {split!r} holds no image.")
     return opened
+
+
+def _in_classes_of_source(config, target):
+    """A target of images with the numbers of the source's classes, where it has no others."""
+    classes = tuple(open_builder(config, "source").info.features["label"].names)
+    if not set(target.classes) <= set(classes):
+        return target
+    numbers = np.array([classes.index(name) for name in target.classes], np.int32)
+    label = np.where(target.label < 0, -1, numbers[target.label]).astype(np.int32)
+    return target._replace(label=label, classes=classes)
 
 
 def check_domains(source: Any, target: Any) -> None:
@@ -119,6 +145,17 @@ def check_labelled(config, target: Any, split: str) -> None:
             f"config.target.name={config.target.name!r}: {missing} images of {split!r} have no "
             "label, from which the stage 'target' learns: leave 'target' out of config.stages."
         )
+
+
+def check_comparable(config, target: Any, split: str) -> None:
+    """Raises ConfigError where the criteria without labels, which compare images, have one."""
+    if is_segmentation(config) or len(target.image) > 1:
+        return  # of a scene, pixels are compared
+    raise ConfigError(
+        f"config.target.name={config.target.name!r}: {split!r} holds one image, and criteria that "
+        "need no label compare two or more: add images, or change "
+        "config.target.validation_fraction."
+    )
 
 
 def is_segmentation(config) -> bool:
@@ -175,9 +212,24 @@ def _stream(config, train, opened, *, seed, with_labels):
 
 
 class TranslatedScenes(Sequence):
-    """Scenes whose images were translated and lie in a folder, by position."""
+    """Scenes whose images were translated and lie in a folder, by position.
 
-    def __init__(self, scenes: Any, folder: Path):
+    Args:
+        scenes: the originals.
+        folder: of the translated images.
+        left_out: number of scenes that could not be read when they should have been translated.
+
+    Raises:
+        ValueError: the folder holds another number of images.
+    """
+
+    def __init__(self, scenes: Any, folder: Path, *, left_out: int = 0):
+        found = sum(1 for _ in folder.glob("*.png"))
+        if found + left_out != len(scenes):
+            raise ValueError(
+                f"{folder} holds {found} translated images, the source split "
+                f"{len(scenes) - left_out}: delete {folder.parent} to translate again."
+            )
         self._scenes, self._folder = scenes, folder
         self.classes, self.palette, self.labelled = scenes.classes, scenes.palette, True
 
@@ -190,8 +242,9 @@ class TranslatedScenes(Sequence):
     def read(self, position, *, with_label=True) -> dict:
         """One scene; without its label map if that is not asked for."""
         position = range(len(self))[position]
+        scene = self._scenes.read(position, with_label=with_label)  # first: it knows its name
         picture = np.asarray(open_image(self._folder / f"{position:06d}.png"))
-        return {**self._scenes.read(position, with_label=with_label), "image": picture}
+        return {**scene, "image": picture}
 
 
 def read_translated(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -226,21 +279,27 @@ def write_translated(
 ) -> None:
     """Translates the source once, training and validation part.
 
+    Training scenes that cannot be read are left out, up to config.data.max_corrupt, as training
+    leaves them out.
+
     Args:
         config: of the run.
         domains: of the run.
         folder: receives one .npz or one folder of PNG files a split; `complete.json` comes last.
         translate: uint8 [N, H, W, C] -> the same.
         step: of the generators. A folder that holds this step's images is left alone.
+
+    Raises:
+        ValueError: more scenes cannot be read, or one of the validation part.
     """
     marker = folder / MARKER
-    facts = {"step": step, "source": _source_facts(config)}
-    if hosts.agree(_read_marker(marker) == facts):
+    if hosts.agree(is_translated(config, folder) and translated_step(folder) == step):
         return
     # All processes translate together; the first one writes.
     if hosts.is_first():
         folder.mkdir(parents=True, exist_ok=True)
         marker.unlink(missing_ok=True)
+    left_out: dict[str, list[int]] = {}
     for split in TRANSLATED_SPLITS:
         opened = domains.open("source", split)
         if hasattr(opened, "image"):  # in memory
@@ -252,12 +311,18 @@ def write_translated(
             continue
         if hosts.is_first():
             (folder / split).mkdir(exist_ok=True)
-        for positions, images in _by_shape(opened, config.evaluate.batch_size):
+            for old in (folder / split).glob("*.png"):  # positions may mean other scenes now
+                old.unlink()
+        left_out[split] = []
+        limit = config.data.max_corrupt if split == "train" else 0
+        readable = _readable(opened, split, limit, left_out[split])
+        for positions, images in _by_shape(readable, config.evaluate.batch_size):
             translated = translate(images)
             if hosts.is_first():
                 for position, image in zip(positions, translated, strict=True):
                     Image.fromarray(image).save(folder / split / f"{position:06d}.png")
     if hosts.is_first():
+        facts = {"step": step, "source": source_facts(config), "left_out": left_out}
         write_atomically(marker, json.dumps(facts).encode())
     hosts.wait_for_all("the source is translated")
 
@@ -265,7 +330,7 @@ def write_translated(
 def is_translated(config, folder: Path) -> bool:
     """Whether a folder holds all images of the config's source, translated."""
     found = _read_marker(folder / MARKER)
-    return isinstance(found, dict) and found.get("source") == _source_facts(config)
+    return isinstance(found, dict) and found.get("source") == source_facts(config)
 
 
 def translated_step(folder: Path) -> int:
@@ -273,17 +338,30 @@ def translated_step(folder: Path) -> int:
     return int(text_files.read_json(folder / MARKER)["step"])
 
 
-def _source_facts(config) -> dict:
-    """What decides which images a source has, in what order and shape."""
-    section = config.source.to_dict()
-    facts = {key: section[key] for key in ("name", "train_split", "validation_fraction", "options")}
-    facts |= {key: config.data[key] for key in ("task", "size", "channels")}
-    return json.loads(json.dumps(facts, default=str))  # as a marker gives them back
+def _readable(scenes: Any, split: str, limit: int, left_out: list) -> Iterator[tuple]:
+    """Positions and images; positions of unreadable scenes go to `left_out`, up to a limit."""
+    for position in range(len(scenes)):
+        try:
+            image = scenes.read(position, with_label=False)["image"]
+        except ValueError as error:
+            left_out.append(position)
+            if len(left_out) > limit:
+                raise ValueError(
+                    f"{error}. That is scene {len(left_out)} of {split!r} that cannot be "
+                    f"translated; {limit} may be left out (config.data.max_corrupt, of 'train')."
+                ) from error
+            _log.warning(
+                "not translated: %s (%d of at most config.data.max_corrupt=%d)",
+                *(error, len(left_out), limit),
+            )
+            continue
+        yield position, image
 
 
-def _by_shape(scenes: Sequence, most: int) -> Iterator[tuple[list[int], np.ndarray]]:
+def _by_shape(
+    pictures: Iterable[tuple[int, np.ndarray]], most: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
     """Positions and images [N, H, W, 3] of neighbours of one size, `most` at a time."""
-    pictures = ((position, scenes[position]["image"]) for position in range(len(scenes)))
     for _, same in itertools.groupby(pictures, key=lambda pair: pair[1].shape):
         while batch := list(itertools.islice(same, most)):
             yield [position for position, _ in batch], np.stack([image for _, image in batch])

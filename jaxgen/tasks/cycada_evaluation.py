@@ -42,7 +42,9 @@ def compile_evaluate(config, mesh: Mesh) -> Callable[[Any, Any], Evaluation]:
         probabilities = predict(variables, opened.image)
         found = probabilities.argmax(-1)
         labelled = opened.label >= 0
-        confusion = segmentation.confusion(found[labelled], opened.label[labelled], count)
+        confusion = segmentation.confusion(
+            found[labelled], opened.label[labelled], count, ignore=cycada.ignored(config)
+        )
         return Evaluation(confusion, probabilities)
 
     return evaluate

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jaxgen.data import corrupt
 from jaxgen.tasks import cycada_data
 from jaxgen.training import hosts
 
@@ -15,7 +16,13 @@ _GAP = 2  # white pixels between images
 
 
 def example_images(config, source: Any, target: Any) -> dict[str, np.ndarray]:
-    """A few images of both domains, the same in every grid: {"source", "target"} [N, S, S, C]."""
+    """A few images of both domains, the same in every grid: {"source", "target"} [N, S, S, C].
+
+    In the place of a scene that cannot be read is the next one, as in training.
+
+    Raises:
+        ValueError: more than config.data.max_corrupt scenes cannot be read.
+    """
     size = config.data.size
 
     def some(opened):
@@ -23,7 +30,11 @@ def example_images(config, source: Any, target: Any) -> dict[str, np.ndarray]:
         rows = np.linspace(0, count - 1, min(EXAMPLES, count)).astype(int)
         if not cycada_data.is_segmentation(config):
             return opened.image[rows]
-        return np.stack([_middle(opened[int(row)]["image"], size) for row in rows])
+        read = corrupt.Reader(
+            lambda position, rng: opened.read(position, with_label=False),
+            *(count, config.data.max_corrupt),
+        )
+        return np.stack([_middle(read(row, None)["image"], size) for row in rows])
 
     return {"source": some(source), "target": some(target)}
 

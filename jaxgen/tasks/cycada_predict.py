@@ -22,9 +22,10 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
     """Classifies or segments an image or a folder of images.
 
     Writes WORKDIR/predictions/predictions.csv (file, class, probability) for classification; for
-    segmentation a label map NAME.png of class numbers and NAME_colour.png beside it. Where the
-    source's scenes are stored at another size (options.size), pictures are seen at that height,
-    and their label maps have the size of the file.
+    segmentation a label map NAME.png of class numbers and NAME_colour.png beside it; where files
+    differ in their endings alone, NAME keeps the ending. Where the target's scenes are stored at
+    another size (target.options.size), pictures are seen at that size, as in training and in the
+    report, and their label maps have the size of the file.
 
     Args:
         config: of the run.
@@ -48,10 +49,12 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
     output = workdir / "predictions"
     output.mkdir(parents=True, exist_ok=True)
     root = path if path.is_dir() else path.parent
+    inside = [file.relative_to(root) for file in files]
     source = cycada_data.open_split(config, "source", "validation")
     if cycada_data.is_segmentation(config):
-        for file in tqdm(files, unit="image"):
-            segment(config, predict, file, output / file.relative_to(root), source.palette)
+        named = zip(files, output_names(inside), strict=True)
+        for file, name in tqdm(named, total=len(files), unit="image"):
+            segment(config, predict, file, output / name, source.palette)
     else:
         rows = classify(config, predict, files, source.classes)
         text = io.StringIO()
@@ -90,28 +93,40 @@ def classify(config, predict, files, classes) -> list[tuple[Path, str, float]]:
     ]
 
 
+def output_names(files: list[Path]) -> list[Path]:
+    """Paths of label maps without their ending, for paths of pictures: no two write one file."""
+    names = [file.with_suffix("") for file in files]
+    written = {path for name in names for path in (name, _beside(name, "_colour"))}
+    return names if len(written) == 2 * len(names) else files
+
+
 def segment(config, predict, file, output, palette) -> None:
     """Writes the label map of a picture, in class numbers and in colours.
 
     Args:
-        config: of the run; with source.options.size the picture is seen at that height.
+        config: of the run; with target.options.size (height, width) the picture is seen at that
+            size.
         predict: uint8 [N, S, S, 3] -> probabilities [N, S, S, K].
         file: path of a picture.
         output: path without suffix: receives OUTPUT.png and OUTPUT_colour.png.
         palette: [K, 3] colours.
     """
     picture = images.open_image(file, upright=True)
-    seen, stored = picture, config.source.options.get("size")
-    if stored:  # the network knows scenes of that height
-        width = max(1, round(picture.width * stored[0] / picture.height))
-        seen = picture.resize((width, stored[0]), Image.Resampling.LANCZOS)
+    seen, stored = picture, config.target.options.get("size")
+    if stored:  # the network knows scenes of that size, whatever their sides were
+        seen = picture.resize(tuple(stored)[::-1], Image.Resampling.LANCZOS)
     label = cycada_evaluation.predict_scene(config, predict, np.asarray(seen)).argmax(-1)
     found = Image.fromarray(label.astype(np.uint8))
     label = np.asarray(found.resize(picture.size, Image.Resampling.NEAREST))
     output.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(label).save(output.with_suffix(".png"))
+    Image.fromarray(label).save(_beside(output, ".png"))
     colours = Image.fromarray(np.asarray(palette, np.uint8)[label])
-    colours.save(output.with_name(f"{output.stem}_colour.png"))
+    colours.save(_beside(output, "_colour.png"))
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """A path with something after its name, dots in which are no suffix."""
+    return path.with_name(f"{path.name}{ending}")
 
 
 def export(config, workdir: Path, devices: Mesh) -> Path:

@@ -55,9 +55,16 @@ def flip_rate(config, workdir: Path, devices: Mesh, domains: cycada_data.Domains
     the translation has not been run. The validation part of the source is used, which the
     translation has not seen.
     """
+    folder = cycada_stages.translated_folder(workdir)
     if not {"target", "translation"} <= set(cycada_stages.done_stages(config, workdir)):
+        if (folder / cycada_data.MARKER).exists() and not cycada_data.is_translated(config, folder):
+            _log.warning(
+                "%s holds images of another source than config.source is now: label_flip_rate is "
+                "left out. The stage 'translation' translates them again.",
+                folder,
+            )
         return None
-    opened = domains.translated(cycada_stages.translated_folder(workdir), "validation")
+    opened = domains.translated(folder, "validation")
     variables = cycada_stages.task_variables(config, workdir, devices, "target")
     confusion = cycada_evaluation.compile_evaluate(config, devices)(variables, opened).confusion
     return 100 - segmentation.pixel_accuracy(confusion)

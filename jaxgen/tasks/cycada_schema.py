@@ -19,6 +19,7 @@ from jaxgen.training.errors import ConfigError
 # In the order in which they run.
 STAGES = ("source", "target", "translation", "pixel", "pixel_feature", "feature")
 CLASSIFIERS, SEGMENTERS = ("lenet", "dtn"), ("fcn8s", "drn26", "compact")
+MOST_PIXEL_CLASSES = 255
 
 
 def _training(section: str) -> Schema:
@@ -113,6 +114,11 @@ def check_config(config) -> None:
     if config.data.size % 4:
         raise ConfigError(
             f"config.data.size={config.data.size} must be a multiple of 4: generators halve twice."
+        )
+    if config.data.task == "segmentation" and config.model.num_classes > MOST_PIXEL_CLASSES:
+        raise ConfigError(
+            f"config.model.num_classes={config.model.num_classes}: label maps know at most "
+            f"{MOST_PIXEL_CLASSES} classes, 0 to 254; 255 is a pixel without label."
         )
     if config.data.task == "segmentation" and config.data.channels != 3:
         raise ConfigError("config.data.channels must be 3 for segmentation: scenes are in colour.")

@@ -87,8 +87,8 @@ def check_sets(config, domains: cycada_data.Domains) -> None:
     """Opens every set that the asked stages read, before the first of them trains.
 
     Raises:
-        ConfigError: a domain has no image, other classes than the network, or no labels where a
-            stage learns from them.
+        ConfigError: a domain has no image, other classes than the network, no labels where a
+            stage learns from them, or one image where the criteria without labels need two.
         ValueError: files or options are wrong, or the domains have different classes.
     """
     asked = set(stages_of(config))
@@ -100,8 +100,11 @@ def check_sets(config, domains: cycada_data.Domains) -> None:
             cycada_data.check_domains(source, target)
         if "target" in asked:
             cycada_data.check_labelled(config, target, split)
-    if config.target.test_split:
-        domains.open("target", "test")
+    measured = {"test" if config.target.test_split else "validation"}
+    if asked & set(ALIGNMENT_STAGES):
+        measured.add("validation")
+    for split in sorted(measured):
+        cycada_data.check_comparable(config, domains.open("target", split), split)
 
 
 def is_done(config, workdir: Path, stage: str) -> bool:

@@ -17,7 +17,7 @@ from jaxgen import losses
 from jaxgen.kernels.pixels import scale, unscale
 from jaxgen.models.cycle_gan import ImageDiscriminator, ResnetGenerator
 from jaxgen.models.digits import SemanticClassifier
-from jaxgen.tasks.cycada import IGNORE, blank, task_net, train_apply
+from jaxgen.tasks.cycada import blank, ignored, task_net, train_apply
 from jaxgen.training.accumulation import value_and_grad
 from jaxgen.training.image_pool import ImagePool, exchange, new_pool
 from jaxgen.training.optimiser import make_optimiser
@@ -214,7 +214,7 @@ def _generator_terms(config, state, key, params, real, labels):
 
 
 def _semantic_terms(config, state, key, real, fake, labels):
-    semantic = config.translation.semantic
+    semantic, ignore = config.translation.semantic, ignored(config)
     is_open = 1.0
     if semantic.mode == "frozen":
 
@@ -231,10 +231,10 @@ def _semantic_terms(config, state, key, real, fake, labels):
     believed = {name: lax.stop_gradient(classify(real[name]).argmax(-1)) for name in DOMAINS}
     if semantic.labels == "truth":
         believed["source"] = labels
-    believed["source"] = jnp.where(labels == IGNORE, IGNORE, believed["source"])
+    believed["source"] = jnp.where(labels == ignore, ignore, believed["source"])
     return {
         f"semantic_{name}": is_open
-        * losses.cross_entropy(classify(fake[name]), believed[other], ignore=IGNORE).mean()
+        * losses.cross_entropy(classify(fake[name]), believed[other], ignore=ignore).mean()
         for name, other in (("target", "source"), ("source", "target"))
     }
 
@@ -261,7 +261,7 @@ def _classifier_step(config, state, key, source):
         logits, batch_stats = train_apply(
             classifier_net(config), state.classifier, params, scale(part["image"]), key
         )
-        loss = losses.cross_entropy(logits, part["label"], ignore=IGNORE).mean()
+        loss = losses.cross_entropy(logits, part["label"], ignore=ignored(config)).mean()
         return loss, (batch_stats, ())
 
     gradient = value_and_grad(task_loss, config.translation.train.micro_batches)

@@ -1,5 +1,6 @@
 """The faces that a LaplaceKL config names, as batches."""
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,9 +8,13 @@ import jax
 import numpy as np
 
 from jaxgen.data import augment, flip_pairs, pipeline, sources
+from jaxgen.data.builders import registry
+from jaxgen.metrics.normalizers import NORMALIZERS
 from jaxgen.tasks.laplace_schema import needs_unlabelled
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 
 def open_split(config, split: str) -> sources.Source:
@@ -34,14 +39,37 @@ def open_test(config) -> sources.Source:
     """The split config.data.test_split of config.test, or of config.data where that is unnamed."""
     if not config.test.name:
         return open_split(config, config.data.test_split)
-    data = dict(data_dir=config.data.data_dir) | config.test.to_dict()
+    data = dict(data_dir=_data_dir(config, "test")) | config.test.to_dict()
     return _checked(config, sources.open_source(data, config.data.test_split), data["name"])
 
 
 def open_unlabelled(config) -> sources.Source:
     """The unlabelled faces; the folder is config.unlabelled.manual_dir."""
-    shared = {key: config.data[key] for key in ("data_dir", "cache", "max_corrupt")}
-    return sources.open_source(config.unlabelled.to_dict() | shared, config.unlabelled.split)
+    unlabelled = config.unlabelled
+    shared = {key: config.data[key] for key in ("cache", "max_corrupt")}
+    shared["data_dir"] = _data_dir(config, "unlabelled")
+    framed = any(unlabelled.options.get(key) for key in ("boxes", "face_box"))
+    if unlabelled.name in ("image_folder", "video_folder") and not framed and unlabelled.margin > 1:
+        _log.warning(
+            "the whole picture is the face box of the unlabelled faces, and "
+            "config.unlabelled.margin=%g frames it in black, which tells them from labelled ones: "
+            "name config.unlabelled.options.boxes or face_box, or set the margin below 1.",
+            unlabelled.margin,
+        )
+    return sources.open_source(unlabelled.to_dict() | shared, unlabelled.split)
+
+
+def _data_dir(config, section: str) -> str:
+    """Where the set of another section than `data` is kept; a prepared folder is one set's own."""
+    name = config[section].name
+    if config.data.name != "prepared":
+        if name == "prepared":
+            raise ConfigError(
+                f"config.{section}.name=prepared: only the set of config.data can be read from a "
+                f"prepared folder; name the set itself and config.{section}.manual_dir."
+            )
+        return config.data.data_dir
+    return config.data.data_dir if name == "prepared" else ""
 
 
 def training_batches(config, labelled: Any, unlabelled: Any | None) -> ZippedBatches:
@@ -85,7 +113,8 @@ def flip_order(config) -> np.ndarray | None:
     if config.augment.flip == 0:
         return None
     # Another markup with as many points as a known one would be mirrored wrongly in silence.
-    if config.data.name == "points_csv" and not config.data.flip_pairs:
+    name = registry.original_name(config.data.name, config.data.data_dir)
+    if name == "points_csv" and not config.data.flip_pairs:
         raise ConfigError(
             "config.data.flip_pairs must name a file with one left,right pair of points a line "
             "(see docs/data.md), or set config.augment.flip=0."
@@ -103,6 +132,50 @@ def evaluation_batches(config, source) -> Iterable[dict[str, np.ndarray]]:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def check_normalizer(config, source, split: str) -> None:
+    """Makes sure, before hours of training, that the error of every face of a split is defined.
+
+    Args:
+        config: evaluate.normalizer is the length that errors are divided by.
+        source: the split; its images are not decoded.
+        split: its name, for the message.
+
+    Raises:
+        ConfigError: a face has no labelled point, or its length is 0 or needs a missing point.
+    """
+    faces = [source.labels(row) for row in range(len(source))]
+    points = np.array([face["points"] for face in faces], np.float64)
+    points[~np.isfinite(points).all(-1)] = np.nan
+    name = config.evaluate.normalizer
+    if name == "face_box":
+        lengths = box_lengths(config, source, np.arange(len(faces)))
+    else:
+        lengths = NORMALIZERS[name](points)
+    good = (lengths > 0) & np.isfinite(points).all(-1).any(-1)
+    if good.all():
+        return
+    first = int(np.argmin(good))
+    labelled = np.isfinite(points[first]).all(-1).sum()
+    raise ConfigError(
+        f"{faces[first]['name']}: config.evaluate.normalizer={name} is {lengths[first]:g} for this "
+        f"face of the split {split!r}, which has {labelled} labelled points ({(~good).sum()} of "
+        f"{len(good)} faces are like it). Label more of its points, leave it out of the split, or "
+        "set the key to face_box, the size of the annotated box."
+    )
+
+
+def box_lengths(config, source, rows: np.ndarray) -> np.ndarray:
+    """sqrt(width * height) of the annotated boxes of the given rows, [N] crop pixels.
+
+    The tight box around the points where a set has no boxes of its own (docs/data.md).
+    """
+    boxes = np.array([source.labels(int(row))["box"] for row in rows], np.float64)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    # The crop shows margin times the longer side of the box.
+    scale = config.data.crop_size / (config.data.margin * sides.max(1))
+    return scale * np.sqrt(sides.prod(1))
 
 
 def names_of(source, rows: np.ndarray) -> dict[str, list[str]]:

@@ -34,6 +34,7 @@ class Evaluation(NamedTuple):
     true: np.ndarray  # [N, K, 2] labels
     mask: np.ndarray  # [N, K] bool, True where labelled
     loss: np.ndarray  # [N] supervised loss
+    lengths: np.ndarray | None = None  # [N] normalisers, where the points do not give them
 
 
 def compile_evaluate(config, mesh: Mesh) -> Callable[[Any, Any], Evaluation]:
@@ -56,7 +57,10 @@ def compile_evaluate(config, mesh: Mesh) -> Callable[[Any, Any], Evaluation]:
             )
             parts.append(jax.tree.map(lambda rows, valid=batch["valid"]: rows[valid], part))
         joined = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
-        return hosts.gather_in_order(joined, joined.index)
+        found = hosts.gather_in_order(joined, joined.index)
+        if config.evaluate.normalizer == "face_box":
+            found = found._replace(lengths=laplace_data.box_lengths(config, source, found.index))
+        return found
 
     return evaluate
 
@@ -64,7 +68,8 @@ def compile_evaluate(config, mesh: Mesh) -> Callable[[Any, Any], Evaluation]:
 def validation_numbers(config, found: Evaluation) -> dict[str, float]:
     """The few figures that are worth their time every few hundred steps."""
     name = config.evaluate.normalizer
-    errors = landmarks.nme(found.points, found.true, NORMALIZERS[name], mask=found.mask)
+    lengths = NORMALIZERS[name] if found.lengths is None else found.lengths
+    errors = landmarks.nme(found.points, found.true, lengths, mask=found.mask)
     return {
         f"nme_{name}": float(errors.mean()),
         "loss": float(found.loss.mean()),
@@ -109,6 +114,7 @@ def report(
         true=found.true,
         mask=found.mask,
         normalizer=config.evaluate.normalizer,
+        lengths=found.lengths,
         subsets=names["subset"],
         groups=names["group"],
     )

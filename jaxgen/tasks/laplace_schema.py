@@ -1,5 +1,6 @@
 """What a LaplaceKL config may hold; checked before JAX is even imported."""
 
+from jaxgen.metrics.normalizers import EYE_CORNERS, PUPILS
 from jaxgen.training.config import (
     TRAINING_SCHEMA,
     Schema,
@@ -24,7 +25,8 @@ SUPERVISED_LOSSES = (
     "soft_argmax_l1",
     "soft_argmax_l2",
 )
-NORMALIZERS = ("inter_ocular", "inter_pupil", "box_size", "box_diagonal")
+NORMALIZERS = ("inter_ocular", "inter_pupil", "box_size", "box_diagonal", "face_box")
+_NEEDS_MARKUP = {"inter_ocular": EYE_CORNERS, "inter_pupil": PUPILS}
 
 SCHEMA: Schema = {
     **TRAINING_SCHEMA,
@@ -100,20 +102,50 @@ SCHEMA: Schema = {
 def check_config(config) -> None:
     """Raises ConfigError naming the key that cannot work and the fix."""
     check(config, SCHEMA)
-    critic = config.adversarial
-    for keys, factor in (
-        ("config.model.depth", 2**config.model.depth),
-        ("config.adversarial.depth and pool", 2**critic.depth * critic.pool),
-    ):
-        if config.data.crop_size % factor:
-            raise ConfigError(
-                f"config.data.crop_size={config.data.crop_size} must be a multiple of {factor}, "
-                f"which follows from {keys}."
-            )
-    if config.adversarial.weight > 0 and not config.unlabelled.name:
+    _check_divides(config, "config.model.depth", 2**config.model.depth)
+    _check_normalizer(config.evaluate.normalizer, config.model.num_points)
+    if config.adversarial.weight > 0:
+        _check_critic(config)
+
+
+def _check_critic(config):
+    """What only a discriminator needs."""
+    critic, size = config.adversarial, config.data.crop_size
+    if not config.unlabelled.name:
         raise ConfigError(
             "config.adversarial.weight is above 0 but config.unlabelled.name is empty: name a "
             "source of unlabelled faces (for example image_folder) or set the weight to 0."
+        )
+    factor = 2**critic.depth * critic.pool
+    _check_divides(config, "config.adversarial.depth and pool", factor)
+    # Two last convolutions without padding take a pixel each; a mean over no logits is NaN.
+    if size // factor < 3:
+        raise ConfigError(
+            f"config.data.crop_size={size} leaves the discriminator {size // factor} pixels a side "
+            "after config.adversarial.pool and depth, and it needs 3: lower one of the two, or "
+            f"take crops of {3 * factor} pixels or more."
+        )
+
+
+def _check_divides(config, keys, factor):
+    if config.data.crop_size % factor:
+        raise ConfigError(
+            f"config.data.crop_size={config.data.crop_size} must be a multiple of {factor}, "
+            f"which follows from {keys}."
+        )
+
+
+def _check_normalizer(name, num_points):
+    known = _NEEDS_MARKUP.get(name)
+    if known is not None and num_points not in known:
+        raise ConfigError(
+            f"config.evaluate.normalizer={name} is not defined for config.model.num_points="
+            f"{num_points} (known: {', '.join(map(str, sorted(known)))}): set it to box_size."
+        )
+    if name in ("box_size", "box_diagonal") and num_points < 2:
+        raise ConfigError(
+            f"config.evaluate.normalizer={name} is the size of the box around the points, and one "
+            "point has none: set it to face_box, the size of the annotated box."
         )
 
 

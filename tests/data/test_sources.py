@@ -102,6 +102,8 @@ def test_a_prepared_folder_opens_without_the_raw_files(helen):
     )
     with pytest.raises(ValueError, match=r"dataset_info\.json"):
         sources.open_source({"name": "prepared", "data_dir": helen["manual_dir"]}, "test")
+    assert registry.original_name("prepared", config["data_dir"]) == "w300"
+    assert registry.original_name("points_csv", "") == "points_csv"
 
 
 def test_the_data_root_finds_the_official_folder(helen, monkeypatch):
@@ -117,6 +119,12 @@ def test_a_missing_folder_names_key_variable_and_layout(tmp_path, manual_dir):
         sources.open_source(config, "train")
     for part in ("config.data.manual_dir", "JAXGEN_DATA", "helen/trainset", manual_dir):
         assert part in str(error.value)
+
+
+def test_no_message_names_a_key_that_does_not_exist(helen):
+    with pytest.raises(ValueError) as error:
+        sources.open_source({**helen, "validation_fraction": 0.0}, "validation")
+    assert "validation_split" not in str(error.value)
 
 
 @pytest.mark.parametrize(

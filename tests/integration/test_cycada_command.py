@@ -14,7 +14,7 @@ from PIL import Image
 from experiments import cycada
 from experiments.configs.cycada import camvid, default
 from jaxgen.tasks import cycada as task
-from jaxgen.tasks import cycada_data, cycada_predict, cycada_stages
+from jaxgen.tasks import cycada_data, cycada_predict, cycada_report, cycada_stages
 from jaxgen.tasks.cycada_schema import check_config
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.export import read_artifact
@@ -85,7 +85,8 @@ def copy_of(workdir, tmp_path, *, without=()):
 
 def test_stopped_and_resumed_stages_are_bit_identical(trained, tmp_path):
     config, straight = trained
-    stages = ("source", "translation", "pixel_feature")  # a stage of each kind
+    # A stage of each kind, and "pixel", which is no successor of a translation made anew.
+    stages = ("source", "translation", "pixel", "pixel_feature")
     resumed = copy_of(straight, tmp_path, without=stages)
     for _ in stages:  # one stop in each
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -117,21 +118,28 @@ def test_stage_that_began_from_an_older_network_is_refused(trained, tmp_path):
     config, workdir = trained
     config = config.copy_and_resolve_references()
     workdir = copy_of(workdir, tmp_path)
-    assert json.loads((workdir / "pixel" / "began_from.json").read_text()) == {"translation": 4}
+    began_from = json.loads((workdir / "pixel" / "began_from.json").read_text())
+    assert began_from["translation"]["step"] == 4
     (workdir / "pixel" / "began_from.json").write_text('{"translation": 2}')
     config.stages = "pixel"
     with pytest.raises(ConfigError, match="began from step 2 of 'translation', which is now at 4"):
         cycada.train(config, workdir)
 
 
-def test_images_translated_from_another_source_are_refused(trained):
+def test_images_translated_from_another_source_are_refused(trained, caplog):
     config, workdir = trained
     config = config.copy_and_resolve_references()
     folder = cycada_stages.translated_folder(workdir)
     assert cycada_data.is_translated(config, folder)
+    config.source.options.config = "default"
+    assert not cycada_data.is_translated(config, folder)
+    config.source.options.config = "tiny"
     config.source.validation_fraction = 0.3
     with pytest.raises(ConfigError, match="does not hold all images of"):
         cycada_data.Domains(config).translated(folder, "train")
+    given = config, workdir, cycada.open_devices(config), cycada_data.Domains(config)
+    assert cycada_report.flip_rate(*given) is None
+    assert "label_flip_rate is left out" in caplog.text
 
 
 def test_gate_that_never_opens_is_told(trained, tmp_path, caplog):

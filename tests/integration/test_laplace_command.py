@@ -14,11 +14,15 @@ import pytest
 from PIL import Image
 
 from experiments import laplace
+from experiments.configs.laplace import helen, my_faces, paper
+from jaxgen.metrics.normalizers import box_size
 from jaxgen.tasks import laplace as task
 from jaxgen.tasks import laplace_data
+from jaxgen.tasks.laplace_evaluation import compile_evaluate, report, validation_numbers
 from jaxgen.tasks.laplace_inference import Face, compile_predictor, predict_faces
 from jaxgen.tasks.laplace_predict import predict_media
-from jaxgen.training.errors import CheckpointMismatch
+from jaxgen.tasks.laplace_schema import check_config
+from jaxgen.training.errors import CheckpointMismatch, ConfigError
 from jaxgen.training.export import read_artifact
 from jaxgen.training.logging import read_metrics
 from jaxgen.training.mesh import data_mesh
@@ -129,7 +133,7 @@ def test_empty_unlabelled_folder_is_named(faces, tmp_path):
 
 
 def test_wrong_number_of_landmarks_is_named(faces):
-    config = tiny_config(faces, **{"model.num_points": 5})
+    config = tiny_config(faces, **{"model.num_points": 98})
     with pytest.raises(ValueError, match=r"config.model.num_points=68"):
         laplace_data.open_split(config, "train")
 
@@ -225,6 +229,137 @@ def test_own_markup_is_never_mirrored_by_a_table_of_the_same_size(faces):
         laplace_data.flip_order(config)
     config.augment.flip = 0.0
     assert laplace_data.flip_order(config) is None
+
+
+def prepared_copy(faces, builder):
+    """The folder of a prepared set of `tiny_config`."""
+    return str(next((faces / "prepared" / builder).glob("*/1.0.0")))
+
+
+def test_a_prepared_set_keeps_its_folder_and_its_markup(trained, faces, tmp_path, monkeypatch):
+    folder = Path(prepared_copy(faces, "w300"))
+    config = tiny_config(faces, **{"data.name": "prepared", "data.data_dir": str(folder)})
+    assert laplace_data.flip_order(config)[0] == 16  # 300-W's own table
+    before = sorted(folder.iterdir())
+    seen = []
+    monkeypatch.setattr(
+        laplace_data.sources, "open_source", lambda data, split: seen.append(dict(data))
+    )
+    laplace_data.open_unlabelled(config)
+    assert seen[0]["name"] == "image_folder" and seen[0]["data_dir"] == ""
+    assert sorted(folder.iterdir()) == before
+    config.unlabelled.name = "prepared"
+    laplace_data.open_unlabelled(config)
+    assert seen[1]["data_dir"] == str(folder)
+    config = tiny_config(faces, **{"unlabelled.name": "prepared", "test.name": "prepared"})
+    with pytest.raises(ValueError, match=r"config.unlabelled.name=prepared"):
+        laplace_data.open_unlabelled(config)
+    with pytest.raises(ValueError, match=r"config.test.name=prepared"):
+        laplace_data.open_test(config)
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "dataset_info.json").write_text('{"name": "points_csv"}')
+    config = tiny_config(faces, **{"data.name": "prepared", "data.data_dir": str(own)})
+    with pytest.raises(ValueError, match=r"config.data.flip_pairs"):
+        laplace_data.flip_order(config)
+
+
+def test_the_metric_of_the_run_chooses_the_checkpoint(trained, faces, monkeypatch):
+    config, workdir = trained
+    monkeypatch.setattr(laplace, "best_metric", asked := MetricOf(laplace.best_metric))
+    step = laplace.restore(config, workdir)[2]
+    other = tiny_config(faces, **{"evaluate.normalizer": "box_size"})
+    assert laplace.restore(other, workdir)[2] == step
+    assert asked.names == ["validation/nme_inter_ocular"] * 2
+
+
+class MetricOf:
+    """Remembers what a function of a config returned."""
+
+    def __init__(self, function):
+        self.function, self.names = function, []
+
+    def __call__(self, config):
+        self.names.append(self.function(config))
+        return self.names[-1]
+
+
+class Faces(list):
+    """A split whose examples lie in a list."""
+
+    def labels(self, row):
+        return self[row]
+
+
+def test_faces_without_a_length_are_named_before_training(faces):
+    config = tiny_config(faces, **{"evaluate.normalizer": "box_size"})
+    nan = [np.nan, np.nan]
+    box = np.array([0.0, 0, 40, 10])
+    good = {"name": "good", "points": np.array([[1.0, 2], [5, 9], nan]), "box": box}
+    flat = {"name": "flat", "points": np.array([[1.0, 2], [5, 2], [9, 2]]), "box": box}
+    bare = {"name": "bare", "points": np.array([nan, nan, nan]), "box": box}
+    laplace_data.check_normalizer(config, Faces([good]), "test")
+    with pytest.raises(ConfigError, match=r"flat: .*box_size is 0.*'test'.*3 labelled.*\(1 of 2"):
+        laplace_data.check_normalizer(config, Faces([good, flat]), "test")
+    config.evaluate.normalizer = "face_box"
+    laplace_data.check_normalizer(config, Faces([good, flat]), "test")
+    with pytest.raises(ConfigError, match=r"bare: .*0 labelled points"):
+        laplace_data.check_normalizer(config, Faces([good, bare]), "test")
+
+
+def test_errors_can_be_divided_by_the_annotated_box(trained, faces, monkeypatch):
+    config, workdir = trained
+    _, variables, _ = laplace.restore(config, workdir)
+    config = tiny_config(faces, **{"evaluate.normalizer": "box_size"})
+    source = laplace_data.open_split(config, "helen_test")
+    by_points = compile_evaluate(config, data_mesh())(variables, source)
+    assert by_points.lengths is None
+    config.evaluate.normalizer = "face_box"
+    by_box = compile_evaluate(config, data_mesh())(variables, source)
+    # 300-W's boxes are those of the points.
+    np.testing.assert_allclose(by_box.lengths, box_size(by_points.true), rtol=1e-4)
+    numbers = validation_numbers(config, by_box)
+    report = laplace_evaluation_report(config, workdir, by_box, source, variables)
+    assert numbers["nme_face_box"] == pytest.approx(report["nme_face_box"])
+    # A box twice as large, with the same crop, halves the error.
+    labels = source.labels
+
+    def twice(row):
+        found = labels(row)
+        middle = np.tile(found["box"].reshape(2, 2).mean(0), 2)
+        return {**found, "box": middle + 2 * (found["box"] - middle)}
+
+    monkeypatch.setattr(source, "labels", twice)
+    config.data.margin /= 2
+    lengths = laplace_data.box_lengths(config, source, by_box.index)
+    np.testing.assert_allclose(lengths, 2 * by_box.lengths, rtol=1e-5)
+
+
+def laplace_evaluation_report(config, workdir, found, source, variables):
+    folder = workdir / "report_face_box"
+    return report(config, folder, found, source, variables=variables, step=4, records=[])
+
+
+def test_black_frames_of_unlabelled_pictures_are_warned_of(faces, caplog):
+    config = tiny_config(faces)
+    laplace_data.open_unlabelled(config)
+    assert "frames it in black" not in caplog.text
+    del config.unlabelled.options["face_box"]
+    laplace_data.open_unlabelled(config)
+    assert "config.unlabelled.margin=1.3 frames it in black" in caplog.text
+    caplog.clear()
+    config.unlabelled.margin = 0.8
+    laplace_data.open_unlabelled(config)
+    assert "frames it in black" not in caplog.text
+
+
+def test_configs_name_unlabelled_faces_that_fit():
+    for config in (paper.get_config(), helen.get_config("adversarial")):
+        assert config.unlabelled.options.face_box == helen.FACE_BOX
+    own = my_faces.get_config()
+    own.adversarial.weight = 0.001
+    with pytest.raises(ConfigError, match=r"config.unlabelled.name is empty"):
+        check_config(own)
 
 
 def test_training_goes_on_from_another_run(trained, faces, tmp_path):

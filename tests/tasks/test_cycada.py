@@ -1,6 +1,7 @@
 """CyCADA's three kinds of step: what moves, what stays, and which loss does what."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -11,9 +12,10 @@ import pytest
 from experiments.configs.cycada import camvid, default, road_scenes
 from jaxgen import losses
 from jaxgen.kernels.pixels import scale
-from jaxgen.tasks import cycada, cycada_alignment, cycada_translation
+from jaxgen.tasks import cycada, cycada_alignment, cycada_evaluation, cycada_translation
 from jaxgen.tasks.cycada_schema import check_config
 from jaxgen.training import mesh
+from jaxgen.training.errors import ConfigError
 from jaxgen.training.state import run_key
 
 ROADS = ("gta5_drn26", "gta5_fcn8s")
@@ -78,6 +80,39 @@ def test_task_network_learns_its_batch(batch):
     predict = jax.jit(partial(cycada.predict, config))
     logits = predict(state.network.ema, batch["source"]["image"])
     np.testing.assert_array_equal(logits.argmax(-1), batch["source"]["label"])
+
+
+def test_image_of_class_255_counts(batch):
+    """255 is no label of a pixel, but a class like any other of an image."""
+    config = tiny(**{"model.num_classes": 300, "translation.semantic.labels": "truth"})
+    labels = np.full(BATCH, 255, np.int32)
+
+    def losses_of(batch):
+        state = cycada.init_task(config, run_key(0))
+        _, metrics = cycada.task_step(config, state, batch)
+        images = {name: scale(batch[name]["image"]) for name in ("source", "target")}
+        judged = SimpleNamespace(judge=state.network.ema)
+        terms = cycada_translation._semantic_terms(config, judged, None, images, images, labels)
+        return metrics["loss"], terms["semantic_target"], state.network.ema
+
+    batch = {**batch, "source": {**batch["source"], "label": labels}}
+    task_loss, semantic_loss, variables = jax.jit(losses_of)(batch)
+    assert task_loss > 4 and semantic_loss > 4  # log 300 = 5.7; 0 where the label is ignored
+    evaluate = cycada_evaluation.compile_evaluate(config, mesh.data_mesh())
+    opened = SimpleNamespace(image=batch["source"]["image"], label=labels)
+    assert evaluate(variables, opened).confusion[255].sum() == BATCH
+    logits = jnp.zeros((BATCH, 300)).at[:, 255].set(5.0)
+    assert cycada.accuracy_of(logits, labels, ignore=cycada.ignored(config)) == 1
+    assert cycada.ignored(camvid.get_config()) == 255
+
+
+def test_label_maps_know_255_classes():
+    config = camvid.get_config()
+    config.model.num_classes = 255
+    check_config(config)
+    config.model.num_classes = 256
+    with pytest.raises(ConfigError, match=r"num_classes=256: label maps know at most 255"):
+        check_config(config)
 
 
 def translate_once(config, judge, batch):

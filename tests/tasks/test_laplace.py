@@ -27,6 +27,7 @@ def tiny_config(**overrides):
     config.adversarial.update(width=1 / 16, depth=1, pool=2, weight=0.01)
     config.train.update(steps=60, batch_size=8, unlabelled_batch_size=16)
     config.optimiser.warmup_steps = 0
+    config.evaluate.normalizer = "box_size"
     config.update_from_flattened_dict(overrides)
     check_config(config)
     return config
@@ -169,6 +170,11 @@ class ConfigTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"data.crop_size": 90}, "config.data.crop_size=90 must be a multiple"),
         ({"unlabelled.name": ""}, "config.unlabelled.name is empty"),
+        ({"adversarial.depth": 2}, "leaves the discriminator 2 pixels a side.*24 pixels or more"),
+        ({"data.crop_size": 36, "adversarial.depth": 2}, "from config.adversarial.depth and pool"),
+        ({"evaluate.normalizer": "inter_ocular"}, "not defined for config.model.num_points=3"),
+        ({"evaluate.normalizer": "inter_pupil"}, "not defined for config.model.num_points=3"),
+        ({"model.num_points": 1}, "one point has none"),
         ({"model.width": 0.3}, "config.model.width=0.3"),
         ({"loss.name": "l3"}, "config.loss.name='l3'"),
         ({"optimiser.learning_rate": float("nan")}, "config.optimiser.learning_rate"),
@@ -176,6 +182,21 @@ class ConfigTest(parameterized.TestCase):
     def test_bad_value_names_its_key(self, override, message):
         with pytest.raises(ConfigError, match=message):
             tiny_config(**override)
+
+    def test_the_discriminator_asks_for_nothing_where_there_is_none(self):
+        tiny_config(**{"data.crop_size": 36, "adversarial.depth": 3, "adversarial.weight": 0.0})
+
+    def test_the_smallest_crop_that_passes_gives_the_discriminator_a_logit(self):
+        config = tiny_config(**{"adversarial.depth": 2, "data.crop_size": 24})
+        image, maps = jnp.zeros((1, 24, 24, 3)), jnp.zeros((1, 24, 24, POINTS))
+        critic, inputs = (
+            laplace.discriminator_net(config),
+            laplace.critic_inputs(config, image, maps),
+        )
+        logits, _ = jax.eval_shape(
+            lambda key: critic.init_with_output(key, *inputs, train=False), jax.random.key(0)
+        )
+        assert logits.shape == (1, 1, 1, 1)
 
     def test_unknown_and_missing_keys_are_named(self):
         config = tiny_config()

@@ -123,7 +123,7 @@ def test_a_network_that_was_trained_anew_is_noticed(run, tmp_path):
     other = config.copy_and_resolve_references()
     other.generator.optimiser.learning_rate = 0.5
     tiny_faces_gan_stages.train_generator(other, tmp_path / "run", devices)
-    with pytest.raises(ConfigError, match="'gan' began from another 'generator'.*delete"):
+    with pytest.raises(ConfigError, match=r"'gan' began from another 'generator'.*delete"):
         tiny_faces_gan_stages.train_gan(config, tmp_path / "run", devices)
 
 

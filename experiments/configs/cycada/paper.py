@@ -3,7 +3,8 @@
     export JAXGEN_DATA=/path/to/data
     python -m experiments.cycada --config=experiments/configs/cycada/paper.py:svhn_to_mnist
 
-Networks, batch sizes, rates and lengths are those of the released code; the semantic loss is that
+Networks, batch sizes, rates and lengths are those of the released code, lengths as steps of its
+epochs over the full training sets (here a tenth of them is held out). The semantic loss is that
 of the paper (a frozen source network, its own labels, both ways). For the code's, set
 --config.translation.semantic.mode=joint --config.translation.semantic.labels=truth
 --config.translation.weights.adversarial_target=2 --config.translation.generator.dropout=0.5.

@@ -20,6 +20,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.num_points = 68  # as many as your CSV has
     config.data.flip_pairs = ""  # file of the points that swap in a mirror ...
     config.augment.flip = 0.0  # ... then 0.5
-    config.evaluate.normalizer = "box_size"  # inter_ocular exists for known markups only
-    config.adversarial.weight = 0.0  # above 0: name your unlabelled pictures in config.unlabelled
+    # inter_ocular exists for known markups only; face_box: the box columns of your CSV.
+    config.evaluate.normalizer = "box_size"
+    config.adversarial.weight = 0.0  # above 0: name your unlabelled pictures ...
+    config.unlabelled.name = ""  # ... here; rendered faces have other points and other pictures
     return config

@@ -1,6 +1,6 @@
 """LaplaceKL as the paper trains it, as far as it is known, on the full 300-W protocol.
 
-    export JAXGEN_DATA=/path/to/data      # holds 300w/{helen,lfpw,afw,ibug}
+    export JAXGEN_DATA=/path/to/data      # holds 300w/{helen,lfpw,afw,ibug}, faces_unlabelled/
     python -m experiments.laplace --config=experiments/configs/laplace/paper.py --workdir=runs/paper
 
 No normalisation layers, no augmentation, dropout 0.2, full width, Adam with rate 1e-3 and L2
@@ -8,11 +8,14 @@ No normalisation layers, no augmentation, dropout 0.2, full width, Adam with rat
 out to choose the checkpoint, which the public reimplementation does on the test set instead.
 Epochs, face boxes and the discriminator's layers are not known from the paper; width 1 of the
 discriminator is that of the public reimplementation.
+
+The unlabelled faces are expected as in helen.py: pictures that show the face at one place. For
+others give a file of boxes, config.unlabelled.options.boxes (docs/data.md).
 """
 
 import ml_collections
 
-from experiments.configs.laplace import default
+from experiments.configs.laplace import default, helen
 
 
 def get_config(variant: str = "adversarial") -> ml_collections.ConfigDict:
@@ -27,6 +30,8 @@ def get_config(variant: str = "adversarial") -> ml_collections.ConfigDict:
     config.unlabelled.name = "image_folder"
     config.unlabelled.split = "train"
     config.unlabelled.manual_dir = "faces_unlabelled"
+    config.unlabelled.options.face_box = helen.FACE_BOX
+    config.unlabelled.options.group_by = "stem"
     for change in config.augment:
         config.augment[change] = 0.0
     config.model.update(width=1.0, norm="none", dropout=0.2)

@@ -6,10 +6,11 @@ Layout:
     flickr/{0,2,3}/imageNNNNN.jpg
 
 The `.mat` file holds per face: `data` (19 x, then 19 y), `mask_new` (1: visible), `bbox`
-(x0, x1, y0, y1: AFLW's own square face box, by whose side errors are divided), `nameList`, and
-`ra`, the 1-based order whose first 20,000 entries are the training set. Coordinates are taken as
-they are. Hidden points are labelled too and belong to the usual protocol. The subset "frontal" of
-the test set has all 19 points visible and inside the box.
+(x0, x1, y0, y1: AFLW's own square face box, by whose side errors are divided:
+`config.evaluate.normalizer=face_box`), `nameList`, and `ra`, the 1-based order whose first 20,000
+entries are the training set. Coordinates are taken as they are. Hidden points are labelled too and
+belong to the usual protocol. The subset "frontal" of the test set has all 19 points visible and
+inside the box.
 """
 
 import functools

@@ -47,7 +47,8 @@ TRAIN_IDS = {
 _SUFFIX = "_leftImg8bit"
 
 
-class Cityscapes(scenes.SceneBuilder):
+# Not registered: TFDS has a set of this name, and both may be used in one process.
+class Cityscapes(scenes.SceneBuilder, skip_registration=True):
     """Road scenes with fine labels."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -2,12 +2,14 @@
 
     image,split,group,box_x0,box_y0,box_x1,box_y1,nose_x,nose_y,left_eye_x,left_eye_y
     a/001.jpg,train,anna,10,12,90,99,52.5,60,38,41.25
-    b/007.png,test,ben,,,,,120,88,,
+    b/007.png,test,ben,,,,,120,88,131.5,70
+    b/008.png,test,ben,40,30,160,170,120,88,,
 
 `image` is the path below the folder; a picture with several faces has several lines. `split`
 (default "train"), `group` (whose faces stay together; default: the image) and the four box columns
-may be left out; an empty box means the tight box around the points. Every further pair of columns
-NAME_x, NAME_y is a landmark, in the order of the file. An empty pair is a point without a label.
+may be left out; an empty box means the tight box around the points, at least two of which then
+need a label. Every further pair of columns NAME_x, NAME_y is a landmark, in the order of the file.
+An empty pair is a point without a label.
 
 Coordinates are pixels of the picture as a viewer shows it (upright), pixel centres at integers,
 0-based; a point may lie outside the picture.

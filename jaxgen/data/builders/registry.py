@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxgen.data import text_files
+
 _log = logging.getLogger(__name__)
 
 
@@ -128,15 +130,40 @@ def find(
         tfds_name, converter = sets.tfds[name]
         return DataSet(tfds.builder(tfds_name, **place, **options), getattr(tfds_sets, converter))
     if name == "prepared":
-        if not data_dir or not (Path(data_dir) / "dataset_info.json").exists():
-            raise ValueError(
-                "config.data.data_dir must be the folder of one prepared set, the one that holds "
-                f"dataset_info.json, got {data_dir!r}"
-            )
+        _info_file(data_dir)
         return DataSet(tfds.builder_from_directory(data_dir), stored_example)
     raise ValueError(
         f"config.data.name (or that of another data section) is one of {sets.names}, got {name!r}"
     )
+
+
+def original_name(name: str, data_dir: str) -> str:
+    """The set that a prepared folder was made from; every other name is that of its own set.
+
+    Args:
+        name: as in `find`.
+        data_dir: as in `find`; read for "prepared" only.
+
+    Raises:
+        ValueError: the folder holds no prepared set.
+    """
+    if name != "prepared":
+        return name
+    path = _info_file(data_dir)
+    info = text_files.read_json(path)
+    if not isinstance(info, dict) or not isinstance(info.get("name"), str):
+        raise ValueError(f"{path}: it does not say what set it is of")
+    return info["name"]
+
+
+def _info_file(data_dir) -> Path:
+    path = Path(data_dir) / "dataset_info.json"
+    if not data_dir or not path.exists():
+        raise ValueError(
+            "config.data.data_dir must be the folder of one prepared set, the one that holds "
+            f"dataset_info.json, got {data_dir!r}"
+        )
+    return path
 
 
 def prepare(builder) -> None:

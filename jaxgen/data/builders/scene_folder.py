@@ -5,7 +5,7 @@
 in the folder itself or, for fixed splits, in `train/` and `test/` below it (with one `classes.txt`
 above both). Without such folders, `test` is the share `test_fraction` of the images, chosen by a
 hash of their names; with 0 all is `train`. A folder without `labels/` is unlabelled: it serves as a
-target domain.
+target domain, and all of it is `train`.
 
 A label map is a grey or indexed PNG of the size of its image, whose values are class numbers: value
 k is line k of `classes.txt`, counted from 0. Without that file give the option `num_classes`. 255
@@ -25,7 +25,8 @@ from jaxgen.data.builders import images, label_ids, scenes
 class SceneFolder(scenes.SceneBuilder):
     """Images and label maps of the user's."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    # 1.0.0 read other labels for names with a dot, and split a test part off unlabelled scenes.
+    VERSION = tfds.core.Version("1.1.0")
     LAYOUT = (
         "  images/NAME.jpg (or .png ...) + labels/NAME.png + classes.txt, one name a line\n"
         "  or the first two below train/ and test/; without labels/ the images are unlabelled"
@@ -81,7 +82,9 @@ class SceneFolder(scenes.SceneBuilder):
             share = self.builder_config.options["test_fraction"]
             found = {"train": [], "test": []}
             for scene in _scenes(root, prefix=""):
-                in_test = hashing.uniform(f"test/{scene.group}") < share
+                # Without labels nothing can be measured, and training would miss these scenes.
+                is_labelled = scene.label is not None
+                in_test = is_labelled and hashing.uniform(f"test/{scene.group}") < share
                 found["test" if in_test else "train"].append(scene)
         labelled = any(s.label is not None for part in found.values() for s in part)
         if labelled and not self.classes:
@@ -101,8 +104,9 @@ class SceneFolder(scenes.SceneBuilder):
 def _scenes(folder, prefix) -> list[scenes.Scene]:
     labels, found = folder / "labels", []
     for image in images.list_images(folder / "images"):
-        inside = image.relative_to(folder / "images").with_suffix("")
-        label = labels / inside.with_suffix(".png") if labels.is_dir() else None
-        name = f"{prefix}{inside.as_posix()}"
+        inside = image.relative_to(folder / "images").with_suffix("").as_posix()
+        # Not with_suffix again: of a name like "a.v2" it would take ".v2" for a suffix.
+        label = labels / f"{inside}.png" if labels.is_dir() else None
+        name = f"{prefix}{inside}"
         found.append(scenes.Scene(image, label, name, group=name))
     return found

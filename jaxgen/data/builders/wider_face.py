@@ -38,7 +38,8 @@ class Annotation(NamedTuple):
     flags: np.ndarray  # [N, 6] int32
 
 
-class WiderFace(manual.ManualBuilder):
+# Not registered: TFDS has a set of this name, and both may be used in one process.
+class WiderFace(manual.ManualBuilder, skip_registration=True):
     """Faces in photographs; the splits "train" and "val"."""
 
     VERSION = tfds.core.Version("1.0.0")

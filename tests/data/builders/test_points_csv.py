@@ -1,9 +1,12 @@
 """A user's own points: any count, missing cells, several faces a picture, errors by line."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from jaxgen.data import crop, flip_pairs, pipeline, sources
+from jaxgen.data.builders import points_csv
 
 HEADER = "image,split,group,box_x0,box_y0,box_x1,box_y1,nose_x,nose_y,left_x,left_y,right_x,right_y"
 LINES = [
@@ -28,8 +31,6 @@ def place(tmp_path, save_image):
 
 
 def write(place, text):
-    from pathlib import Path
-
     (Path(place["manual_dir"]) / "points.csv").write_text(text)
 
 
@@ -128,3 +129,19 @@ def test_an_unknown_split_is_named(place):
         ValueError, match=r"no line has the split 'final'; it has \['train', 'test'\]"
     ):
         load(place, "final")
+
+
+@pytest.mark.parametrize("place_of_text", ["docs", "docstring"])
+def test_the_printed_example_can_be_read(tmp_path, save_image, place_of_text):
+    text = points_csv.__doc__
+    if place_of_text == "docs":
+        text = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    lines = [line.strip() for line in text.splitlines()]
+    first = next(row for row, line in enumerate(lines) if line.startswith("image,split,group"))
+    table = [line for line in lines[first : first + 5] if line.count(",") == 10]
+    for line in table[1:]:
+        save_image(tmp_path / line.split(",")[0])
+    (tmp_path / "points.csv").write_text("\n".join(table))
+    names, faces = points_csv.read_table(tmp_path / "points.csv", tmp_path)
+    assert names == ["nose", "left_eye"] and len(faces) == len(table) - 1 == 3
+    assert np.isnan(faces[2].points[1]).all()

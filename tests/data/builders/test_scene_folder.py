@@ -69,8 +69,25 @@ def test_own_photographs_are_turned_upright_with_their_labels(own, tmp_path):
 def test_own_scenes_without_labels(own, tmp_path):
     (own / "labels").rename(own / "elsewhere")
     (own / "classes.txt").unlink()
-    scenes = label_maps.open_scenes(config_of("scene_folder", own, tmp_path), "train")
+    config = config_of("scene_folder", own, tmp_path)
+    scenes = label_maps.open_scenes(config, "train")
     assert not scenes.labelled and scenes.classes == ()
+    assert len(scenes) == 12  # nothing to measure: training has them all
+    with pytest.raises(ValueError, match=r"nothing of the split 'test' .* there is \['train'\]"):
+        label_maps.open_scenes(config, "test")
+
+
+def test_own_scenes_whose_names_hold_dots(tmp_path, save_scene):
+    root, expected = tmp_path / "mine", {}
+    for number, name in enumerate(("a", "a.v1", "a.v2", "a.v2.left")):
+        expected[name] = save_scene(
+            root / f"images/{name}.png", root / f"labels/{name}.png", numbers=[0, 1], seed=number
+        )
+    config = config_of("scene_folder", root, tmp_path, num_classes=2, test_fraction=0.0)
+    found = load(config, "train")
+    assert set(found) == set(expected)
+    for name, label in expected.items():
+        np.testing.assert_array_equal(found[name]["label"], label)
 
 
 def test_own_scenes_with_mistakes(own, tmp_path):
