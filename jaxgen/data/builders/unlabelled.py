@@ -3,15 +3,16 @@
 They are the unlabelled side of semi-supervised training. The one split is "train". A face box
 comes from, in this order of preference:
 
-  - `boxes`: a CSV or JSON file as described in `jaxgen.data.face_boxes`, with one line a face;
-    pictures that it does not name are left out;
+  - `boxes`: a CSV or JSON file as described in `jaxgen.data.face_boxes`, with one line a face, in
+    the folder of the pictures or below the current one; pictures that it does not name are left
+    out;
   - `face_box`: (x0, y0, x1, y1) as fractions of the picture's width and height, for pictures that
     were all cut with the same framing. The default is the whole picture.
 
 Photographs are turned upright by their EXIF tag, videos by their display matrix.
 """
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -39,7 +40,7 @@ class _Unlabelled(face_sets.FaceBuilder, skip_registration=True):
             )
         if not options["boxes"] or not found:
             return found
-        path = manual_dir / options["boxes"]
+        path = _box_file(manual_dir, options["boxes"])
         names = {file.relative_to(manual_dir).as_posix() for file in found}
         absent = face_boxes.read_face_boxes(path).names - names
         if absent:
@@ -52,8 +53,10 @@ class _Unlabelled(face_sets.FaceBuilder, skip_registration=True):
         return (fractions * (width, height) - 0.5).ravel()
 
     def _boxes(self):
-        path = self.builder_config.options["boxes"]
-        return face_boxes.read_face_boxes(self.builder_config.manual_dir / path) if path else None
+        name = self.builder_config.options["boxes"]
+        if not name:
+            return None
+        return face_boxes.read_face_boxes(_box_file(self.builder_config.manual_dir, name))
 
     def faces(self):
         """One split, "train"."""
@@ -125,6 +128,12 @@ class VideoFolder(_Unlabelled):
                 for number, box in enumerate(found):
                     unique = f"{name}#{frame.index:06d}" + (f"#{number}" if number else "")
                     yield face_sets.Face(image=picture, name=unique, group=name, box=box)
+
+
+def _box_file(manual_dir, name):
+    """Beside the pictures, or, where there is none, a path as every other argument is one."""
+    beside = manual_dir / name
+    return beside if beside.exists() else Path(name).absolute()
 
 
 def _videos(root):
