@@ -1,5 +1,7 @@
 """Unlabelled folders of images and videos: boxes, groups, mixed modes, and clear errors."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,15 @@ def test_boxes_from_a_table(place, tmp_path):
     assert set(found) == {"deep/Bo_00.PNG", "deep/Bo_00.PNG#1"}  # two faces of one picture
     np.testing.assert_allclose(original_box(found["deep/Bo_00.PNG"]), [10, 20, 40, 60.5], atol=1e-4)
     assert len({example["group"] for example in found.values()}) == 1
+
+
+def test_a_table_is_beside_the_pictures_or_a_path(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inside = Path(place["manual_dir"]) / "boxes.csv"
+    for table, width in ((tmp_path / "boxes.csv", 30), (inside, 20)):  # then the nearer one
+        table.write_text(f"name,x0,y0,x1,y1\ndeep/Bo_00.PNG,10,20,{10 + width},60\n")
+        found = examples({**place, "options": {"boxes": "boxes.csv"}})
+        np.testing.assert_allclose(np.ptp(original_box(*found.values())[::2]), width, atol=1e-4)
 
 
 def test_a_table_that_names_another_picture_is_refused(place, tmp_path):
