@@ -112,7 +112,7 @@ def _runs():
         "metrics_jsonl", "metrics.jsonl", text.encode(), logging.read_metrics, check_metrics,
         text=True,
     )  # fmt: skip
-    text = json.dumps({"threshold": 0.25, "step": 4}, indent=1)
+    text = json.dumps({"threshold": 0.25, "stage": "recogniser", "step": 4}, indent=1)
 
     def read_threshold(path):
         report = path.parent / "report"
@@ -120,7 +120,7 @@ def _runs():
         (report / "results.json").unlink(missing_ok=True)
         if path.is_file():
             (report / "results.json").write_bytes(path.read_bytes())
-        return dr_gan_predict.threshold_of(path.parent, method="recogniser", step=4)
+        return dr_gan_predict.threshold_of(path.parent, stage="recogniser", step=4)
 
     yield Reader(
         "results_json", "results.json", text.encode(), read_threshold, finite(),

@@ -21,9 +21,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     _prepared = tempfile.TemporaryDirectory(prefix="jaxgen-test-data-")
     os.environ["TFDS_DATA_DIR"] = _prepared.name
 
-import pytest  # noqa: E402
+import pytest
 
-import jaxgen  # noqa: E402, F401  (sets the XLA flag that this jaxlib needs)
+import jaxgen  # noqa: F401  (sets the XLA flag that this jaxlib needs)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ Angles are degrees as in all of jaxgen: yaw > 0 turns the nose to the image's ri
 raises it, roll > 0 tilts the head clockwise. They are what the camera sees: a turned face that is
 near the camera and off its axis shows up to 3 degrees more of yaw than its head turned. On the
 rendered people of `synthetic_multipie` (yaw up to 60) the mean error is 3.2, 2.5 and 1.7 degrees in
-yaw, pitch and roll, 95 % below 7.0, 7.1 and 4.6 (docs/results/dr_gan.md).
+yaw, pitch and roll, 95 % below 7.0, 7.1 and 4.5 (docs/results/dr_gan.md).
 """
 
 import functools

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from jaxgen.data import face_alignment, hashing, splits
@@ -76,7 +77,8 @@ def open_faces(
     Args:
         data_config: mapping with the keys of `sources.open_source` (but label_fraction);
             `name` is one of `registry.RECOGNITION`. Where a set has no validation split,
-            `validation_fraction` (0.1 if None) of the training PEOPLE are held out, at least one.
+            `validation_fraction` (0.1 if None) of the training PEOPLE are held out, at least one;
+            where it has one, that split is used, whatever the fraction, and a log says so.
             `outside_poses` says what happens to pictures whose yaw is farther from every class
             than half of the widest gap between neighbours: "error" (the default), "drop", or
             "keep", with a pose of -1.
@@ -91,9 +93,7 @@ def open_faces(
     """
     if size < 1 or channels not in (1, 3):
         raise ValueError(f"faces need size >= 1 and 1 or 3 channels, got {size} and {channels}")
-    part = splits.open_part(
-        data_config, split, sets=registry.RECOGNITION, is_labelled=lambda data_set: True
-    )
+    part = _open_part(data_config, split)
     records, convert = splits.stored_records(part), part.data_set.convert
     labels = []
     for start in range(0, len(records), _CHUNK):
@@ -176,6 +176,12 @@ def gallery_and_probes(faces: Faces, *, limit: float = 10.0) -> tuple[Faces, Fac
     gallery = []
     for person, rows in zip(faces.people, faces.rows_of_people(), strict=True):
         frontal = [row for row in rows if abs(faces.yaw[row]) <= limit]
+        if np.isnan(faces.yaw[rows]).all():
+            raise ValueError(
+                f"{person!r} has no picture whose yaw is known, so none is frontal for the "
+                "gallery: give the option `yaws` or `landmarks` of this set, or leave the person "
+                "out"
+            )
         if not frontal:
             raise ValueError(
                 f"{person!r} has no frontal picture (|yaw| <= {limit:g} degrees) for the gallery, "
@@ -187,6 +193,22 @@ def gallery_and_probes(faces: Faces, *, limit: float = 10.0) -> tuple[Faces, Fac
     if not len(probes):
         raise ValueError("every person has a single picture: nothing is left to identify")
     return faces.select(np.array(gallery)), faces.select(probes)
+
+
+def _open_part(data_config, split) -> splits.Part:
+    """A split; people are held out of the training split only where a set brings none for it."""
+    ask = dict(sets=registry.RECOGNITION, is_labelled=lambda data_set: True)
+    part = splits.open_part(data_config, split, **ask)
+    has_own = "validation" in part.data_set.builder.info.splits
+    if not (has_own and part.held_out and part.split in ("train", "validation")):
+        return part
+    logging.log_first_n(
+        logging.INFO,
+        "%s has a validation split: it is used, and config.data.validation_fraction is not",
+        1,
+        part.data_set.builder.name,
+    )
+    return splits.open_part({**data_config, "validation_fraction": 0.0}, split, **ask)
 
 
 def _label(example) -> dict:

@@ -115,9 +115,16 @@ def drawn_pairs(
         per_person: pairs of either sort.
 
     Raises:
-        ValueError: too few people, or a person without pictures of a kind.
+        ValueError: too few people, a person without pictures of a kind, or a set that does not say
+            which pictures are of which kind.
     """
     kinds = _kinds(kind)
+    if not set(faces.subset) & set(kinds):
+        raise ValueError(
+            "pairs are drawn of frontal and profile pictures by their `subset`, as CFP's builder "
+            f"gives it, and the pictures of this set have {text_files.quoted(faces.subset[0])} "
+            'there: set config.test.protocol="identification" for such a set'
+        )
     people = faces.people
     dealt = sorted(range(len(people)), key=lambda p: hashing.uniform(f"fold/{people[p]}"))
     if len(dealt) < 2 * folds:

@@ -112,7 +112,7 @@ def rank1_by_yaw(correct: np.ndarray, yaw: np.ndarray, views: Sequence[float]) -
         correct: [P] bool, from `rank1`.
         yaw: [P] degrees, no NaN.
         views: yaws of the protocol's views, such as (-60, -45, ..., 60); each probe belongs to the
-            nearest.
+            nearest, however far it is: leave out first what none of the views stands for.
 
     Returns:
         Percent: `rank1_yaw_A` over the probes at -A and A for each A that has any, and `rank1`,

@@ -1,6 +1,7 @@
 """The sets that a DR-GAN config names, as aligned faces and as batches."""
 
 import json
+import logging
 from typing import Any
 
 import jax
@@ -8,8 +9,13 @@ import numpy as np
 
 from jaxgen.data import degradations, recognition_batches, recognition_sets
 from jaxgen.data.builders import registry
+from jaxgen.tasks.dr_gan_schema import stages_of
 from jaxgen.training.batches import ZippedBatches
 from jaxgen.training.errors import ConfigError
+
+_NEED_POSES = ("pose", "decoder", "gan")  # stages that learn what a pose code means
+_FEW = 0.5  # share of known poses below which a log says so
+_log = logging.getLogger(__name__)
 
 
 class Sets:
@@ -47,7 +53,7 @@ class Sets:
 def test_set(config) -> dict[str, Any]:
     """The data section of the set to test on: config.data, or what config.test puts in its place.
 
-    A set of its own brings all its pictures: those turned too far count as well.
+    A set of its own brings all its pictures: those turned too far are measured apart.
     """
     data = config.data.to_dict()
     if not config.test.name:
@@ -69,6 +75,60 @@ def _folder(data):
         data["name"], sets=registry.RECOGNITION, **{key: data[key] for key in keys}
     )
     return getattr(found.builder.builder_config, "manual_dir", None)
+
+
+def distinct_pictures(config, faces: recognition_sets.Faces) -> np.ndarray:
+    """Rows of different pictures of the set to test on: one of each that several templates share.
+
+    A picture beside itself would count as two pictures of one person.
+
+    Args:
+        config: of the run.
+        faces: of the set to test on.
+
+    Returns:
+        [N] int64, rising.
+    """
+    if test_set(config)["name"] != "face_templates":
+        return np.arange(len(faces.name))
+    first = {}
+    for row, (name, template) in enumerate(zip(faces.name, faces.subset, strict=True)):
+        # One picture may show two people.
+        first.setdefault((name.removeprefix(f"{template}/"), faces.identity[row]), row)
+    return np.array(list(first.values()), np.int64)
+
+
+def check_poses(config, faces: recognition_sets.Faces) -> None:
+    """Warns where few poses of the training set are known.
+
+    Args:
+        config: of the run.
+        faces: of the training people.
+
+    Raises:
+        ConfigError: none is, and a stage is asked for that learns from them.
+    """
+    needs = [stage for stage in stages_of(config) if stage in _NEED_POSES]
+    # With yaws as poses only the judge needs classes.
+    by_yaw = config.pose.form == "yaw" and "pose" not in needs
+    share = np.mean(np.isfinite(faces.yaw) if by_yaw else faces.pose != recognition_sets.UNKNOWN)
+    if not needs or share >= _FEW:
+        return
+    files = (
+        "config.data.options.landmarks (68 points a picture, as experiments.laplace predicts) or "
+        "config.data.options.yaws, see docs/recognition_data.md"
+    )
+    if share == 0:
+        raise ConfigError(
+            f"no picture of config.data.name={config.data.name!r} has a known pose, without "
+            f"which {', '.join(needs)} of config.stages cannot be trained: give {files}; or leave "
+            "that out of config.stages."
+        )
+    _log.warning(
+        "only %.1f %% of the training pictures of %s have a known pose; the others teach nothing "
+        "of poses: complete %s",
+        *(100 * share, config.data.name, files),
+    )
 
 
 def training_batches(config, part: str, faces: recognition_sets.Faces) -> ZippedBatches:

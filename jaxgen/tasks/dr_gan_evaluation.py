@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxgen.data.recognition_sets import Faces
+from jaxgen.data.recognition_sets import UNKNOWN, Faces
 from jaxgen.data.verification_pairs import Pairs, TemplatePairs
 from jaxgen.metrics import recognition
 from jaxgen.tasks import dr_gan, dr_gan_classifiers
@@ -20,6 +20,7 @@ ENCODERS = {
     "confidence": dr_gan.encode,
 }
 MOST_IN_PAIRS = 3000  # pictures that are compared all with all
+_CHUNK = 2**16  # pairs whose features are in memory at once
 DRAWS = 20  # random sets of each person and size
 
 
@@ -63,21 +64,27 @@ def _over_sets(config, devices, function):
 # --------------------------------------------------------------------------- verification
 
 
-def pairs_of(faces: Faces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs of pictures: first [Q], second [Q] rows, and whether they show one person.
-
-    Of an even sample of 3,000 pictures where there are more.
-    """
-    rows = spread(len(faces.identity), MOST_IN_PAIRS)
-    first, second = (rows[half] for half in np.triu_indices(len(rows), 1))
-    return first, second, faces.identity[first] == faces.identity[second]
+def has_pairs(faces: Faces) -> bool:
+    """Whether `verification_numbers` finds pairs of one person and pairs of different people."""
+    identity = faces.identity[spread(len(faces.identity), MOST_IN_PAIRS)]
+    counts = np.unique(identity, return_counts=True)[1]
+    return len(counts) > 1 and counts.max() > 1
 
 
 def verification_numbers(found: Encoded, faces: Faces) -> dict[str, float]:
-    """EER and AUC over all pairs of pictures, in percent."""
-    first, second, same = pairs_of(faces)
-    scores = recognition.cosine(found.feature, found.feature)[first, second]
-    numbers = recognition.verification(scores, same)
+    """EER, AUC and TAR over all pairs of pictures, in percent.
+
+    Of an even sample of 3,000 pictures where there are more.
+
+    Raises:
+        ValueError: nobody has two pictures, or all show one person.
+    """
+    # The sample first: a product of all pictures with all would not fit into memory.
+    rows = spread(len(faces.identity), MOST_IN_PAIRS)
+    feature, identity = found.feature[rows], faces.identity[rows]
+    first, second = np.triu_indices(len(rows), 1)
+    scores = recognition.cosine(feature, feature)[first, second]
+    numbers = recognition.verification(scores, identity[first] == identity[second])
     rates = {f"tar_at_far_{rate:g}": value for rate, value in numbers.tar_at_far.items()}
     return {"eer": numbers.eer, "auc": numbers.auc, **rates}
 
@@ -135,8 +142,7 @@ def fold_numbers(found: Encoded, pairs: Pairs, kind: str) -> dict[str, float]:
         pairs: of the protocol.
         kind: "FF" or "FP"; names the figures `accuracy_frontal_profile`, ...
     """
-    unit = _unit(found.feature)
-    scores = np.einsum("qf,qf->q", unit[pairs.first], unit[pairs.second])
+    scores = _pair_cosines(found.feature, pairs)
     numbers = recognition.over_folds(scores, pairs.same, pairs.fold)
     name = {"FF": "frontal_frontal", "FP": "frontal_profile"}[kind]
     figures = ("accuracy", "accuracy_std", "eer", "eer_std", "auc", "auc_std")
@@ -161,10 +167,11 @@ def template_numbers(found: Encoded, pairs: TemplatePairs) -> dict[str, float]:
     """
     numbers = {}
     for suffix, weights in (("", found.confidence), ("_equal", np.ones_like(found.confidence))):
-        fused = recognition.fuse(found.feature[pairs.rows], weights[pairs.rows], pairs.mask)
-        unit = _unit(fused)
-        scores = np.einsum("qf,qf->q", unit[pairs.first], unit[pairs.second])
-        measured = recognition.verification(scores, pairs.same)
+        # One by one: padded to the largest, a list of many small templates would not fit into
+        # memory.
+        members = [rows[there] for rows, there in zip(pairs.rows, pairs.mask, strict=True)]
+        fused = [recognition.fuse(found.feature[rows], weights[rows]) for rows in members]
+        measured = recognition.verification(_pair_cosines(np.stack(fused), pairs), pairs.same)
         values = {"eer": measured.eer, "auc": measured.auc}
         values |= {f"tar_at_far_{rate:g}": value for rate, value in measured.tar_at_far.items()}
         numbers |= {f"{name}_templates{suffix}": value for name, value in values.items()}
@@ -182,12 +189,24 @@ def identification_numbers(
     Args:
         gallery: one frontal picture of each person, numbered like the probes.
         probes: pictures of the same people.
-        views: yaws of the protocol, degrees.
+        views: yaws of the protocol, degrees; the pose classes of the faces.
+
+    Returns:
+        Probes without a pose class (their yaw is unknown, or too far from every view) are in none
+        of the figures by yaw, and not in `rank1`. Where there are any, `rank1_other_poses` is
+        theirs and `probes_other_poses` their number.
     """
     right = recognition.rank1(
         gallery[0].feature, gallery[1].identity, probes[0].feature, probes[1].identity
     )
-    return recognition.rank1_by_yaw(right, probes[1].yaw, views)
+    faces, numbers = probes[1], {}
+    seen = faces.pose != UNKNOWN
+    if seen.any():
+        numbers = recognition.rank1_by_yaw(right[seen], faces.yaw[seen], views)
+    if not seen.all():
+        numbers["rank1_other_poses"] = float(100 * right[~seen].mean())
+        numbers["probes_other_poses"] = int((~seen).sum())
+    return numbers
 
 
 def draw_sets(faces: Faces, count: int, *, seed: int) -> np.ndarray:
@@ -288,6 +307,14 @@ def draw_all_poses(
 def spread(count: int, most: int) -> np.ndarray:
     """Up to `most` of the numbers 0 ... count - 1, evenly spaced. -> [N] int64."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+
+
+def _pair_cosines(features, pairs):
+    """Cosines [Q] of the pairs of a protocol, which may be millions."""
+    unit = _unit(features)
+    starts = range(0, len(pairs.first), _CHUNK)
+    parts = [(pairs.first[s : s + _CHUNK], pairs.second[s : s + _CHUNK]) for s in starts]
+    return np.concatenate([np.einsum("qf,qf->q", unit[a], unit[b]) for a, b in parts])
 
 
 def _unit(features):

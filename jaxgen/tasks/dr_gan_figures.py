@@ -1,8 +1,7 @@
 """Pictures of DR-GAN's report."""
 
-import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,20 +10,25 @@ from jaxgen.tasks.dr_gan_evaluation import Drawn
 from jaxgen.training.figures import Line, curves, image_grid
 
 
-def by_yaw(numbers: Mapping[str, float], methods: Iterable[str]):
-    """Rank-1 over |yaw| of each method that has been measured."""
+def by_yaw(numbers: Mapping[str, float], last: str):
+    """Rank-1 over |yaw| of each method that has been measured.
+
+    Args:
+        numbers: of the report.
+        last: the method whose figures have no suffix: "dr_gan", or "recogniser" where it is alone.
+    """
     lines = {}
-    for method, suffix in _suffixes(methods, numbers):
+    for method, suffix in _suffixes(last):
         found = _numbered(numbers, rf"rank1_yaw_([\d.]+){suffix}")
         if found:
             lines[method] = Line(*map(np.array, zip(*sorted(found), strict=True)))
     return curves(lines, x="yaw, degrees", y="rank-1, %", y_limits=(0, 102))
 
 
-def by_images(numbers: Mapping[str, float], methods: Iterable[str]):
-    """Rank-1 over the number of fused images, learned and equal weights."""
+def by_images(numbers: Mapping[str, float], last: str):
+    """Rank-1 over the number of fused images, learned and equal weights; as `by_yaw`."""
     lines = {}
-    for method, suffix in _suffixes(methods, numbers):
+    for method, suffix in _suffixes(last):
         for name, weights in ((method, ""), (f"{method}, equal weights", "_equal")):
             found = _numbered(numbers, rf"rank1_images_(\d+){weights}{suffix}")
             if found and (weights == "" or method == "dr_gan"):
@@ -76,11 +80,10 @@ def shown(image: np.ndarray) -> np.ndarray:
     return image.repeat(3, -1) if image.shape[-1] == 1 else image
 
 
-def _suffixes(methods, numbers):
-    """Pairs of method and the suffix of its figures; the last one measured has none."""
-    measured = [m for m in methods if any(name.endswith(f"_{m}") for name in numbers)]
-    last = [m for m in methods if m not in measured]
-    return [(m, f"_{m}") for m in measured] + [(m, "") for m in itertools.islice(last, 1)]
+def _suffixes(last):
+    """Pairs of method and the suffix of its figures, whether or not it has been measured."""
+    before = [("recogniser", "_recogniser")] if last != "recogniser" else []
+    return [*before, (last, "")]
 
 
 def _numbered(numbers, pattern):

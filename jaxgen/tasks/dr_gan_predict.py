@@ -45,6 +45,7 @@ class Pictures(NamedTuple):
     """Aligned pictures of a user."""
 
     files: list[Path]
+    names: list[str]  # paths below the folder that was given
     image: np.ndarray  # [N, S, S, C] uint8
     yaw: np.ndarray  # [N] float32 degrees by landmarks, NaN without them
 
@@ -99,8 +100,9 @@ def predict_files(
     """
     _check_request(gallery, landmarks, gallery_landmarks, claim)
     networks = dr_gan_report.load(config, workdir, devices)
-    method, encode = list(networks.encode.items())[-1]
-    threshold = threshold_of(workdir, method=method, step=networks.step) if gallery else 0.0
+    encode = list(networks.encode.values())[-1]
+    ask = dict(stage=networks.stage, step=networks.step)
+    threshold = threshold_of(workdir, **ask) if gallery else 0.0
     pictures = read_pictures(config, media, _read_landmarks(landmarks))
     enrolled = None
     if gallery:
@@ -115,15 +117,15 @@ def predict_files(
     output = workdir / "predictions"
     output.mkdir(parents=True, exist_ok=True)
     turned = _turn(config, networks, pictures, found, yaw, output)
-    names = identify(found, enrolled, threshold)
+    known = identify(found, enrolled, threshold)
     order = np.argsort(-found.confidence, kind="stable")
     rank = np.empty(len(order), int)
     rank[order] = np.arange(1, len(order) + 1)
     rows = []
-    for row, file in enumerate(pictures.files):
+    for row, name in enumerate(pictures.names):
         angle = f"{yaw[row]:.1f}" if np.isfinite(yaw[row]) else "unknown"
         facts = f"{found.confidence[row]:.4f}", angle
-        rows.append((file.name, rank[row], *facts, *names[row], turned[row]))
+        rows.append((name, rank[row], *facts, *known[row], turned[row]))
     _write_table(output / "predictions.csv", COLUMNS, rows)
     print(f"wrote {len(pictures.files)} predictions to {output}")
     unknown = int(np.isnan(yaw).sum())
@@ -135,7 +137,7 @@ def predict_files(
     (output / "claim.csv").unlink(missing_ok=True)  # of an earlier run, about other pictures
     if claim:
         answers = verify(found, enrolled, claim, threshold)
-        rows = [(f.name, claim, *answer) for f, answer in zip(pictures.files, answers, strict=True)]
+        rows = [(n, claim, *answer) for n, answer in zip(pictures.names, answers, strict=True)]
         _write_table(output / "claim.csv", CLAIM_COLUMNS, rows)
         accepted = sum(answer[-1] == "yes" for answer in answers)
         print(f"{accepted} of {len(answers)} pictures are accepted as {claim}")
@@ -189,7 +191,7 @@ def read_pictures(config, media: str, landmarks: Landmarks | None) -> Pictures:
 def _read(config, files, root, landmarks) -> Pictures | None:
     """Aligned pictures of files below a folder; None where none can be read."""
     side = face_alignment.aligned_side(config.data.size)
-    kept, aligned, yaws = [], [], []
+    kept, names, aligned, yaws = [], [], [], []
     for file in files:
         name, own = file.relative_to(root).as_posix(), None
         if landmarks:
@@ -208,12 +210,13 @@ def _read(config, files, root, landmarks) -> Pictures | None:
             _log.warning("skipped: %s: %s", file, error)
             continue
         kept.append(file)
+        names.append(name)
         aligned.append(face)
         yaws.append(yaw)
     if not kept:
         return None
     seen = recognition_batches.middle(np.stack(aligned), config.data.size)
-    return Pictures(kept, seen, np.array(yaws, np.float32))
+    return Pictures(kept, names, seen, np.array(yaws, np.float32))
 
 
 def _align(config, picture, points, side):
@@ -291,28 +294,34 @@ def verify(found: Encoded, gallery: Gallery, claim: str, threshold: float) -> li
     ]
 
 
-def threshold_of(workdir: Path, *, method: str, step: int) -> float:
+def threshold_of(workdir: Path, *, stage: str, step: int) -> float:
     """The calibrated threshold of a run.
 
     Args:
         workdir: of the run.
-        method: of `dr_gan_report.METHODS`, whose encoder is in use.
+        stage: of `dr_gan_report.METHODS`, whose encoder is in use.
         step: of that encoder's checkpoint.
 
     Raises:
-        ConfigError: the run has not been evaluated, or another network of it has.
+        ConfigError: the run has not been evaluated, another network of it has, or the report does
+            not say which.
     """
     path = workdir / "report" / "results.json"
     try:
         results = text_files.read_json(path)
-        # Figures of the last network have no suffix; beside DR-GAN's are those of the recogniser.
-        of = "dr_gan" if "threshold_recogniser" in results else "recogniser"
-        if (of, results["step"]) != (method, int(step)):
+        threshold, at = text_files.number(str(results["threshold"])), results["step"]
+        if "stage" not in results:
             raise ConfigError(
-                f"{path} calibrates {of} at step {results['step']}, and the network in use is "
-                f"{method} at step {step}: run --mode=evaluate again."
+                f"{path} does not say of which stage its threshold is, as reports of earlier "
+                "versions: run --mode=evaluate again."
             )
-        return text_files.number(str(results["threshold"]))
+        if (results["stage"], at) != (stage, int(step)):
+            of = text_files.quoted(str(results["stage"]))
+            raise ConfigError(
+                f"{path} calibrates the stage {of} at step {text_files.quoted(str(at))}, and the "
+                f"network in use is of {stage!r} at step {step}: run --mode=evaluate again."
+            )
+        return threshold
     except ConfigError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:

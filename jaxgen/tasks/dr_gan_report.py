@@ -1,5 +1,7 @@
 """The report of a DR-GAN run: recogniser and DR-GAN on people that neither has seen."""
 
+import json
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +15,10 @@ from jaxgen.metrics import recognition
 from jaxgen.tasks import dr_gan_data, dr_gan_evaluation, dr_gan_figures, dr_gan_stages
 from jaxgen.tasks.dr_gan_evaluation import Drawn, Encoded
 from jaxgen.tasks.dr_gan_schema import STAGES
+from jaxgen.training import hosts
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.figures import training_curves
+from jaxgen.training.files import write_atomically
 from jaxgen.training.logging import read_metrics
 from jaxgen.training.report import Picture, write_report
 
@@ -24,6 +28,15 @@ _RATE = "train/images_per_second"
 SHOWN_PEOPLE = 6
 DRAWN_PICTURES = 64  # of the test set, for the figures of drawing
 _KINDS = ("FF", "FP")  # frontal with frontal, frontal with profile
+# Protocol -> what helps where its figures are not defined.
+_REMEDIES = {
+    "identification": "Every person of the probes needs a picture in the gallery: add it, or set "
+    'config.test.gallery="" to take the most frontal probe of each.',
+    "verification": "Add people, or pictures of them.",
+    "official_folds": 'Complete the set, or set config.test.protocol="verification".',
+    "templates": "List pairs of the same person and of different people.",
+}
+_log = logging.getLogger(__name__)
 _TESTS = {
     "identification": "to identify by one frontal picture of each",
     "verification": "in ten folds of pairs",
@@ -38,7 +51,8 @@ class Networks(NamedTuple):
     encode: dict[str, Any]  # method -> uint8 [N, S, S, C] -> Encoded
     judge: Any  # images -> pose probabilities, or None
     rotate: Any  # (features, yaw) -> images, or None
-    step: int  # of the last of the encoders
+    stage: str  # of the last of the encoders
+    step: int  # of that stage
 
 
 def load(config, workdir: Path, devices: Mesh) -> Networks:
@@ -47,7 +61,7 @@ def load(config, workdir: Path, devices: Mesh) -> Networks:
     Raises:
         ConfigError: neither a recogniser nor DR-GAN has been trained.
     """
-    dr_gan_stages.last_network(config, workdir)
+    last = dr_gan_stages.last_network(config, workdir)
     done, people = dr_gan_stages.done_stages(config, workdir), dr_gan_stages.people_count(workdir)
     variables, step = {}, 0
     for stage in done:
@@ -65,7 +79,7 @@ def load(config, workdir: Path, devices: Mesh) -> Networks:
         judge = partial(dr_gan_evaluation.compile_judge(config, devices), variables["pose"])
     if "gan" in done:
         rotate = partial(dr_gan_evaluation.compile_rotate(config, devices), variables["gan"])
-    return Networks(encode, judge, rotate, step)
+    return Networks(encode, judge, rotate, last, step)
 
 
 def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[str, float]:
@@ -73,11 +87,11 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
 
     Returns:
         Flat figures, in percent but for the thresholds: those of the last network under their own
-        names, those of the recogniser with the suffix "_recogniser" beside it.
+        names, those of the recogniser with the suffix "_recogniser" beside it. results.json says
+        too which `stage` and `method` the last one is of.
     """
     networks = load(config, workdir, devices)
     gallery, probes = open_test(config, sets)
-    protocol = config.test.protocol
     pairs = open_pairs(config, probes)
     last = list(networks.encode)[-1]
     numbers, found = {}, {}
@@ -85,15 +99,9 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
         images, degraded = dr_gan_data.degraded(config, probes)
     for method, encode in networks.encode.items():
         found[method] = [encode(dr_gan_data.middle(config, part)) for part in (gallery, probes)]
-        measured = calibration_numbers(config, encode, sets, probes, found[method][1])
-        if protocol == "templates":
-            measured |= dr_gan_evaluation.template_numbers(found[method][1], pairs)
-        elif pairs:
-            for kind, of_kind in pairs.items():
-                measured |= dr_gan_evaluation.fold_numbers(found[method][1], of_kind, kind)
-        else:
-            both = (found[method][0], gallery), (found[method][1], probes)
-            measured |= dr_gan_evaluation.identification_numbers(*both, config.pose.classes)
+        both = (found[method][0], gallery), (found[method][1], probes)
+        measured = recognition_numbers(config, encode, sets, *both, pairs)
+        if pairs is None:
             measured |= dr_gan_evaluation.set_numbers(*both, largest=config.evaluate.images)
             worse = encode(images)
             measured |= degraded_numbers(config, both[0], (worse, probes))
@@ -112,7 +120,7 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
         workdir / "report",
         title=f"DR-GAN: {config.data.name}",
         summary=f"{len(probes.people)} people that no network was trained on, "
-        f"{len(probes.name)} pictures {_TESTS[protocol]}.",
+        f"{len(probes.name)} pictures {_TESTS[config.test.protocol]}.",
         metrics=numbers,
         split=config.test.probe,
         step=networks.step,
@@ -123,31 +131,66 @@ def write(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> dict[
         headline=[name for name in _headline(numbers) if name in numbers],
         meanings=_meanings(numbers),
     )
+    _name_network(workdir / "report" / "results.json", stage=networks.stage, method=last)
     return numbers
 
 
+def _name_network(path, **facts):
+    """Adds to results.json whose figures they are: numbers alone do not tell two networks apart."""
+    if hosts.is_first():
+        results = json.loads(path.read_text()) | facts
+        write_atomically(path, (json.dumps(results, indent=2) + "\n").encode())
+
+
 def check_test(config, sets: dr_gan_data.Sets) -> None:
-    """Opens what the run will be tested on, so that a wrong set stops it before hours of training.
+    """Scores made-up features, so that a set that cannot be scored stops a run before its hours.
 
     Raises:
-        ConfigError, ValueError: as of `open_test` and `open_pairs`; or too few people are held out
-            to calibrate a threshold.
+        ConfigError, ValueError: as of `open_test` and `open_pairs`; the held-out people cannot
+            calibrate a threshold, or the figures of the protocol are not defined on the test set.
     """
-    _, probes = open_test(config, sets)
-    open_pairs(config, probes)
-    held_out = sets.open("validation")
-    alike = Encoded(np.ones((len(held_out.name), 1)), np.ones(len(held_out.name)))
-    dr_gan_evaluation.threshold(alike, held_out, config.evaluate.false_accept_rate)
+    gallery, probes = open_test(config, sets)
+    pairs = open_pairs(config, probes)
+    held_out, rng = sets.open("validation"), np.random.default_rng(0)
+
+    def encode(images):
+        return Encoded(rng.standard_normal((len(images), 2)), np.ones(len(images)))
+
+    found = encode(held_out.name)
+    try:
+        dr_gan_evaluation.verification_numbers(found, held_out)
+        dr_gan_evaluation.threshold(found, held_out, config.evaluate.false_accept_rate)
+    except ValueError as error:
+        raise ConfigError(
+            f"the people held out of config.data.name={config.data.name!r} "
+            f"({len(held_out.people)} with {len(held_out.name)} pictures) cannot calibrate a "
+            f"threshold: {error}. Raise config.data.validation_fraction or "
+            "config.evaluate.false_accept_rate; two or more of them need two pictures or more."
+        ) from error
+    both = [(encode(faces.name), faces) for faces in (gallery, probes)]
+    try:
+        recognition_numbers(config, encode, sets, *both, pairs)
+    except ValueError as error:
+        raise ConfigError(
+            f"{config.test.probe!r} of {dr_gan_data.test_set(config)['name']!r} cannot be scored "
+            f"by config.test.protocol={config.test.protocol!r}: {error}. "
+            f"{_REMEDIES[config.test.protocol]}"
+        ) from error
 
 
 def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:
     """Gallery and probes of people outside of training, numbered alike.
+
+    A log says where a figure cannot be measured on them.
 
     Raises:
         ConfigError: a person is in the training set too.
         ValueError: a person has no picture in the gallery.
     """
     probes = sets.open_test(config.test.probe)
+    distinct = dr_gan_data.distinct_pictures(config, probes)
+    if config.test.protocol != "templates" and len(distinct) < len(probes.name):
+        probes = probes.select(distinct)
     if config.test.protocol != "identification":
         gallery = probes
     elif config.test.gallery:
@@ -158,13 +201,62 @@ def open_test(config, sets: dr_gan_data.Sets) -> tuple[Faces, Faces]:
     # People of another set are others, whatever they are called there.
     same = dr_gan_data.tests_on_training_set(config)
     known = set(sets.open("train").people) if same else set()
+    if same and "validation" not in (config.test.probe, config.test.gallery):
+        known |= set(sets.open("validation").people)  # they choose checkpoints and thresholds
     both = sorted(known & set(probes.people))
     if both:
         raise ConfigError(
             f"{both[0]!r} is in training and in {config.test.probe!r}: a test of recognition needs "
             "people that training has not seen."
         )
+    _warn(config, probes)
     return gallery, probes
+
+
+def _warn(config, probes):
+    """Says which figures the report will lack."""
+    name = f"{config.test.probe!r} of {dr_gan_data.test_set(config)['name']!r}"
+    distinct = dr_gan_data.distinct_pictures(config, probes)
+    if not dr_gan_evaluation.has_pairs(probes._replace(identity=probes.identity[distinct])):
+        _log.warning(
+            "%s: no two of the probes show one person, or all do: the report has no EER and AUC "
+            "over pairs; more pictures a person, or more people, would give them",
+            name,
+        )
+    others = int((probes.pose == recognition_sets.UNKNOWN).sum())
+    if others and config.test.protocol == "identification":
+        _log.warning(
+            "%s: %d of %d probes have an unknown yaw, or one far from all of "
+            "config.pose.classes: they are in rank1_other_poses, not in rank1 and its figures by "
+            "yaw; a complete option `yaws` or `landmarks`, or more classes, would change that",
+            *(name, others, len(probes.name)),
+        )
+
+
+def recognition_numbers(config, encode, sets, gallery, probes, pairs) -> dict[str, float]:
+    """What one network's features are worth by the protocol, and what its threshold does.
+
+    Args:
+        config: of the run.
+        encode: uint8 [N, S, S, C] -> Encoded; for the held-out people.
+        sets: of the run.
+        gallery: (Encoded, Faces).
+        probes: (Encoded, Faces).
+        pairs: of `open_pairs`.
+
+    Raises:
+        ValueError: a figure of the protocol is not defined on these pictures.
+    """
+    found, faces = probes
+    numbers = calibration_numbers(config, encode, sets, faces, found)
+    if config.test.protocol == "templates":
+        return numbers | dr_gan_evaluation.template_numbers(found, pairs)
+    for kind, of_kind in (pairs or {}).items():
+        numbers |= dr_gan_evaluation.fold_numbers(found, of_kind, kind)
+    if pairs is None:
+        classes = config.pose.classes
+        numbers |= dr_gan_evaluation.identification_numbers(gallery, probes, classes)
+    return numbers
 
 
 def open_pairs(config, faces: Faces) -> Any:
@@ -211,19 +303,25 @@ def degraded_numbers(config, gallery, probes) -> dict[str, float]:
 def calibration_numbers(config, encode, sets, probes, found: Encoded) -> dict[str, float]:
     """EER, AUC and TAR over all pairs of probes, and what the calibrated threshold does.
 
-    The threshold is calibrated and shown as it is used: pictures against enrolled people.
+    The threshold is calibrated and shown as it is used: pictures against enrolled people. What
+    the probes have no pairs for is left out.
     """
-    numbers = dr_gan_evaluation.verification_numbers(found, probes)
+    rows = dr_gan_data.distinct_pictures(config, probes)
+    probes = probes._replace(identity=probes.identity[rows])  # all that these figures need
+    found = Encoded(*(part[rows] for part in found))
+    numbers = {}
+    if dr_gan_evaluation.has_pairs(probes):
+        numbers = dr_gan_evaluation.verification_numbers(found, probes)
     # The threshold comes from held-out training people; the test set only shows what it does.
     held_out = sets.open("validation")
     known = encode(dr_gan_data.middle(config, held_out))
     limit = dr_gan_evaluation.threshold(known, held_out, config.evaluate.false_accept_rate)
+    numbers["threshold"] = limit
     scores, same = dr_gan_evaluation.enrolled_scores(found, probes)
-    return numbers | {
-        "threshold": limit,
-        "tar_at_threshold": float(100 * (scores[same] >= limit).mean()),
-        "far_at_threshold": float(100 * (scores[~same] >= limit).mean()),
-    }
+    for name, kind in (("tar_at_threshold", same), ("far_at_threshold", ~same)):
+        if kind.any():
+            numbers[name] = float(100 * (scores[kind] >= limit).mean())
+    return numbers
 
 
 def _draw(config, networks: Networks, probes: Faces, found: Encoded) -> Drawn:
@@ -263,11 +361,12 @@ def drawing_numbers(config, networks: Networks, probes: Faces, drawn: Drawn) -> 
 
 
 def confidence_numbers(found: Encoded, faces: Faces) -> dict[str, float]:
-    """Mean confidence by |yaw|: `confidence_yaw_60`, ..."""
-    angle = np.abs(faces.yaw)
+    """Mean confidence by |yaw| of the pose class, the nearest one: `confidence_yaw_60`, ..."""
+    known = faces.pose != recognition_sets.UNKNOWN
+    angle = np.where(known, np.abs(np.array(faces.classes))[faces.pose], np.nan)
     return {
         f"confidence_yaw_{value:g}": float(found.confidence[angle == value].mean())
-        for value in np.unique(angle[np.isfinite(angle)])
+        for value in np.unique(angle[known])
     }
 
 
@@ -294,6 +393,8 @@ def _most(numbers) -> str:
 def _meanings(numbers) -> dict[str, str]:
     known = {
         "rank1": "identified from one picture, mean over all views, percent",
+        "rank1_other_poses": "the same of probes whose yaw is unknown or near none of the views",
+        "probes_other_poses": "number of those probes",
         "eer": "equal error rate over all pairs of probes, percent",
         "auc": "area under the ROC over all pairs of probes, percent",
         "accuracy_frontal_frontal": "frontal pairs, mean over folds, percent",
@@ -329,20 +430,15 @@ def _meanings(numbers) -> dict[str, str]:
 
 
 def _pictures(config, probes, found, drawn, numbers, records) -> list[Picture]:
-    pictures = []
+    pictures, last = [], list(found)[-1]
     if "rank1" in numbers:
-        pictures += [
-            Picture(
-                "rank1_by_yaw",
-                dr_gan_figures.by_yaw(numbers, METHODS.values()),
-                "Probes identified by one frontal picture of each person, by yaw.",
-            ),
-            Picture(
-                "rank1_by_images",
-                dr_gan_figures.by_images(numbers, METHODS.values()),
-                "Random sets of probes, fused: weighted by confidence, or all alike.",
-            ),
-        ]
+        figure = dr_gan_figures.by_yaw(numbers, last)
+        caption = "Probes identified by one frontal picture of each person, by yaw."
+        pictures.append(Picture("rank1_by_yaw", figure, caption))
+    if "rank1_images_1" in numbers:
+        figure = dr_gan_figures.by_images(numbers, last)
+        caption = "Random sets of probes, fused: weighted by confidence, or all alike."
+        pictures.append(Picture("rank1_by_images", figure, caption))
     if drawn is not None:
         rows = dr_gan_evaluation.spread(len(probes.name), DRAWN_PICTURES)
         chosen = _one_of_each(probes.identity[rows], SHOWN_PEOPLE)
@@ -359,7 +455,6 @@ def _pictures(config, probes, found, drawn, numbers, records) -> list[Picture]:
                 "yaw, with the similarity that the recogniser sees.",
             ),
         )
-        last = list(found)[-1]
         pictures.append(
             Picture(
                 "quality",

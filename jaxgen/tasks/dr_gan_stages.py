@@ -45,11 +45,14 @@ def run_stages(config, workdir: Path, devices: Mesh, sets: dr_gan_data.Sets) -> 
     """Runs every stage that config.stages names, in order.
 
     Raises:
-        ConfigError: a warm start needs a recogniser that has not been trained.
+        ConfigError: a warm start needs a recogniser that has not been trained, or poses are needed
+            and none is known.
     """
     check_order(config, workdir)
+    faces = sets.open("train")
+    dr_gan_data.check_poses(config, faces)
     # What later modes need to know of the training set without opening it.
-    people = len(sets.open("train").people)
+    people = len(faces.people)
     if hosts.is_first():
         write_atomically(workdir / PEOPLE_FILE, json.dumps({"people": people}).encode())
     for stage in stages_of(config):

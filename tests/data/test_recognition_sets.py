@@ -147,6 +147,12 @@ def test_people_without_a_frontal_picture_are_named():
         recognition_sets.gallery_and_probes(faces)
 
 
+def test_people_without_a_known_yaw_are_named_with_the_options():
+    faces = made_faces([[0, 30], [np.nan, np.nan]])
+    with pytest.raises(ValueError, match=r"'p1'.*whose yaw is known.*`yaws` or `landmarks`"):
+        recognition_sets.gallery_and_probes(faces)
+
+
 def test_people_with_one_picture_have_no_probe():
     gallery, probes = recognition_sets.gallery_and_probes(made_faces([[0], [0, 45]]))
     assert len(gallery.name) == 2 and probes.identity.tolist() == [1]

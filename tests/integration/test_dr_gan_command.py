@@ -66,6 +66,7 @@ def test_run_measures_recogniser_and_dr_gan(trained):
     assert 0 <= found["rank1_degraded_images_2_equal"] <= 100
     assert 0 <= found["pose_obedience"] <= 100
     assert -1 <= found["identity_similarity"] <= 1 and found["split"] == "probe"
+    assert (found["stage"], found["method"], found["step"]) == ("confidence", "dr_gan", 4)
     page = (workdir / "report" / "index.html").read_text()
     assert "data:image/" in page and 'src="http' not in page
     for stage in dr_gan_stages.STAGES:
@@ -227,6 +228,99 @@ def test_too_few_people_to_calibrate_stop_before_training():
         dr_gan_report.check_test(config, dr_gan_data.Sets(config))
 
 
+@pytest.fixture
+def own_people(tmp_path):
+    """own_people(test=(yaw, ...), train=(yaw, ...)) -> a config that trains and tests on them."""
+
+    def make(*, train=(0, 45, -45, 0), test=(0, 45, -45, 0), others=()):
+        rng, rows = np.random.default_rng(0), ["name,yaw"]
+        people = {f"train/t{k}": train for k in range(8)} | {f"test/x{k}": test for k in range(3)}
+        for person, yaws in (people | dict(others)).items():
+            (tmp_path / "own" / person).mkdir(parents=True)
+            for k, yaw in enumerate(yaws):
+                picture = Image.fromarray(rng.integers(0, 256, (30, 30, 3), np.uint8))
+                picture.save(tmp_path / "own" / person / f"{k}.png")
+                rows += [f"{person}/{k}.png,{yaw}"] * (yaw is not None)
+        (tmp_path / "own" / "yaws.csv").write_text("\n".join(rows))
+        config = default.get_config("smoke")
+        config.data.update(name="identity_folder", manual_dir=str(tmp_path / "own"))
+        config.data.data_dir = str(tmp_path / "tfds")
+        del config.data.options["config"]
+        config.data.options.yaws = "yaws.csv"
+        config.test.update(gallery="", probe="test")
+        return config
+
+    return make
+
+
+def test_a_set_without_poses_stops_before_training(own_people, tmp_path):
+    config = own_people(train=(None, None), test=(0, 0, 0))
+    with pytest.raises(ConfigError, match=r"'identity_folder' has a known pose"):
+        dr_gan.train(config, tmp_path / "run")
+    assert not list(tmp_path.glob("run/recogniser/*"))
+    config.stages, trained = "recogniser", []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dr_gan_stages, "_train", lambda *args: trained.append(args[-1]))
+        (tmp_path / "run").mkdir(exist_ok=True)
+        devices, sets = dr_gan.open_devices(config), dr_gan_data.Sets(config)
+        dr_gan_stages.run_stages(config, tmp_path / "run", devices, sets)
+    assert trained == ["recogniser"]
+
+
+def test_what_two_pictures_a_person_allow_is_measured(own_people, caplog):
+    config = own_people(test=(0, 45))
+    sets = dr_gan_data.Sets(config)
+    dr_gan_report.check_test(config, sets)
+    assert "'test' of 'identity_folder'" in caplog.text and "no EER" in caplog.text
+    gallery, probes = dr_gan_report.open_test(config, sets)
+    both = [
+        (dr_gan_evaluation.Encoded(np.eye(3), np.ones(3)), faces) for faces in (gallery, probes)
+    ]
+
+    def encode(images):
+        features = np.random.default_rng(0).standard_normal((len(images), 3))
+        return dr_gan_evaluation.Encoded(features, np.ones(len(images)))
+
+    numbers = dr_gan_report.recognition_numbers(config, encode, sets, *both, None)
+    assert numbers["rank1"] == 100 and not {"eer", "tar_at_threshold"} & set(numbers)
+    assert numbers["far_at_threshold"] >= 0
+
+
+def test_probes_without_a_yaw_are_measured_apart(own_people, caplog):
+    config = own_people(test=(0, 45, -45, None))
+    dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+    assert "3 of 9 probes have an unknown yaw" in caplog.text
+
+
+def test_held_out_people_who_cannot_calibrate_stop_before_training(own_people):
+    config = own_people(train=(0,))
+    message = r"held out of config\.data\.name='identity_folder'.*config\.data\.validation_fraction"
+    with pytest.raises(ConfigError, match=message):
+        dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+
+
+def test_pairs_of_one_kind_stop_before_training(trained, templates):
+    config = trained[0].copy_and_resolve_references()
+    (templates / "pairs.csv").write_text("template_a,template_b,same\n1,2,1\n3,4,1\n")
+    config.test.update(name="face_templates", manual_dir=str(templates), protocol="templates")
+    config.test.probe = "test"
+    message = r"'test' of 'face_templates' cannot be scored.*List pairs of the same person and"
+    with pytest.raises(ConfigError, match=message):
+        dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+
+
+def test_given_validation_people_are_used_and_are_no_test(own_people, monkeypatch):
+    given = {f"validation/v{k}": (0, 45, -45) for k in range(3)}
+    config = own_people(others=given)
+    sets = dr_gan_data.Sets(config)
+    assert sets.open("validation").people == ("v0", "v1", "v2")
+    assert len(sets.open("train").people) == 8  # nobody is held out of them
+    train, test = sets.open("train"), sets.open_test("test")
+    monkeypatch.setattr(sets, "open", lambda split: train if split == "train" else test)
+    with pytest.raises(ConfigError, match="'x0' is in training and in 'test'"):
+        dr_gan_report.open_test(config, sets)
+
+
 def test_gallery_may_be_the_most_frontal_probes(trained):
     config = trained[0].copy_and_resolve_references()
     config.test.gallery = ""
@@ -290,7 +384,8 @@ def test_predict_identifies_ranks_and_turns_pictures(trained, gallery, tmp_path)
     )
     broken.unlink()
     rows = list(csv.DictReader((output / "predictions.csv").open()))
-    assert len(rows) == 4  # the broken one is named in the log and left out
+    # The broken one is named in the log and left out.
+    assert [row["file"] for row in rows] == [f"{p}/{k}.png" for p in ("anna", "bert") for k in "01"]
     assert sorted(int(row["quality_rank"]) for row in rows) == [1, 2, 3, 4]
     best = min(rows, key=lambda row: int(row["quality_rank"]))
     assert float(best["confidence"]) == max(float(row["confidence"]) for row in rows)
@@ -330,6 +425,26 @@ def test_predict_aligns_by_landmarks_and_answers_a_claim(trained, gallery, tmp_p
     ask["landmarks"] = write_landmarks(tmp_path / "photos.csv", photos, leave_out=("1.png",))
     with pytest.raises(ConfigError, match=r"photos\.csv has no landmarks of '1\.png'"):
         dr_gan_predict.predict_files(config, workdir, **ask)
+
+
+def test_a_run_without_a_recogniser_may_use_a_gallery(trained, gallery, tmp_path):
+    config = trained[0].copy_and_resolve_references()
+    for name in ("gan", "people.json", "config.json"):
+        copy = shutil.copytree if name == "gan" else shutil.copy
+        copy(trained[1] / name, tmp_path / name)
+    devices = dr_gan.open_devices(config)
+    dr_gan_report.write(config, tmp_path, devices, dr_gan_data.Sets(config))
+    output = dr_gan_predict.predict_files(
+        config, tmp_path, devices, media=str(gallery), gallery=str(gallery), claim="anna"
+    )
+    rows = list(csv.DictReader((output / "claim.csv").open()))
+    assert [row["file"] for row in rows] == [f"{p}/{k}.png" for p in ("anna", "bert") for k in "01"]
+    # The next stage of the same method is another network.
+    shutil.copytree(trained[1] / "confidence", tmp_path / "confidence")
+    with pytest.raises(ConfigError, match=r"'gan' at step '4'.*of 'confidence' at step 4"):
+        dr_gan_predict.predict_files(
+            config, tmp_path, devices, media=str(gallery), gallery=str(gallery)
+        )
 
 
 def test_an_unknown_yaw_is_said(trained, gallery, monkeypatch, capsys):

@@ -7,9 +7,15 @@ import pytest
 from PIL import Image
 
 from experiments.configs.dr_gan import default
-from jaxgen.data import face_alignment, recognition_sets
+from jaxgen.data import face_alignment, recognition_sets, verification_pairs
 from jaxgen.data.verification_pairs import Pairs, TemplatePairs
-from jaxgen.tasks import dr_gan_data, dr_gan_evaluation, dr_gan_predict, dr_gan_report
+from jaxgen.tasks import (
+    dr_gan_data,
+    dr_gan_evaluation,
+    dr_gan_figures,
+    dr_gan_predict,
+    dr_gan_report,
+)
 from jaxgen.tasks.dr_gan_evaluation import Encoded
 from jaxgen.tasks.dr_gan_predict import Gallery, Landmarks, Pictures
 from jaxgen.training.errors import ConfigError
@@ -21,18 +27,20 @@ def encoded(features, confidence=None):
     return Encoded(features, weights.astype(np.float32))
 
 
-def made_faces(identity, yaw=None):
+def made_faces(identity, yaw=None, *, classes=(0.0,), subset=None, name=None):
     identity = np.asarray(identity, np.int32)
     count = len(identity)
+    yaw = np.zeros(count, np.float32) if yaw is None else np.asarray(yaw, np.float32)
+    pose, outside = recognition_sets.pose_classes(yaw, classes)
     return recognition_sets.Faces(
         image=np.random.default_rng(0).integers(60, 200, (count, 18, 18, 3), np.uint8),
         identity=identity,
-        yaw=np.zeros(count, np.float32) if yaw is None else np.asarray(yaw, np.float32),
-        pose=np.zeros(count, np.int32),
-        name=[str(row) for row in range(count)],
-        subset=[""] * count,
+        yaw=yaw,
+        pose=np.where(outside, np.int32(recognition_sets.UNKNOWN), pose),
+        name=name or [str(row) for row in range(count)],
+        subset=subset or [""] * count,
         people=tuple(f"p{k}" for k in range(identity.max() + 1)),
-        classes=(0.0,),
+        classes=classes,
     )
 
 
@@ -69,18 +77,20 @@ def write_results(workdir, **results):
 
 
 def test_the_threshold_is_that_of_the_network_in_use(tmp_path):
-    of_gan = dict(threshold=0.4, threshold_recogniser=0.6, step=9)
-    write_results(tmp_path, **of_gan)
-    assert dr_gan_predict.threshold_of(tmp_path, method="dr_gan", step=9) == 0.4
-    for method, step in (("dr_gan", 8), ("recogniser", 9)):
-        with pytest.raises(ConfigError, match="run --mode=evaluate again"):
-            dr_gan_predict.threshold_of(tmp_path, method=method, step=step)
-    write_results(tmp_path, threshold=0.5, step=3)
-    assert dr_gan_predict.threshold_of(tmp_path, method="recogniser", step=3) == 0.5
+    # With or without the recogniser's figures beside them: a run may have had no such stage.
+    for beside in (dict(threshold_recogniser=0.6), {}):
+        write_results(tmp_path, threshold=0.4, stage="gan", step=9, **beside)
+        assert dr_gan_predict.threshold_of(tmp_path, stage="gan", step=9) == 0.4
+        for stage, step in (("gan", 8), ("recogniser", 9), ("confidence", 9)):
+            with pytest.raises(ConfigError, match=r"'gan' at step '9'.*run --mode=evaluate again"):
+                dr_gan_predict.threshold_of(tmp_path, stage=stage, step=step)
     for broken in (dict(step=3), dict(threshold=None, step=3), dict(threshold=0.5)):
         write_results(tmp_path, **broken)
         with pytest.raises(ConfigError, match="no calibrated threshold"):
-            dr_gan_predict.threshold_of(tmp_path, method="recogniser", step=3)
+            dr_gan_predict.threshold_of(tmp_path, stage="recogniser", step=3)
+    write_results(tmp_path, threshold=0.5, step=3)  # of an earlier version
+    with pytest.raises(ConfigError, match=r"does not say of which stage.*--mode=evaluate again"):
+        dr_gan_predict.threshold_of(tmp_path, stage="recogniser", step=3)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +182,7 @@ def test_yaw_is_the_judges_most_probable_class_unless_landmarks_say_it():
     classes = np.array(config.pose.classes)
     chances = np.full((3, len(classes)), 0.05)
     chances[0, -1] = chances[1, 0] = chances[2, 4] = 0.6
-    pictures = Pictures([], np.zeros((3, 4, 4, 3), np.uint8), np.array([np.nan, np.nan, 12.5]))
+    pictures = Pictures([], [], np.zeros((3, 4, 4, 3), np.uint8), np.array([np.nan, np.nan, 12.5]))
     yaw = dr_gan_predict.estimated_yaw(config, lambda images: chances, pictures)
     np.testing.assert_array_equal(yaw, [60, -60, 12.5])
     # The default limit refuses what the judge sees at its outermost classes, and no others.
@@ -203,6 +213,31 @@ def test_threshold_keeps_the_wanted_share_of_other_people_out():
     limit = dr_gan_evaluation.threshold(found, faces, 0.01)
     assert (scores[~same] >= limit).mean() <= 0.01 < (scores[~same] >= limit - 0.02).mean()
     assert (scores[same] >= limit).mean() > 0.5
+
+
+# ------------------------------------------------------------------------- poses to learn
+
+
+def test_stages_that_learn_poses_need_some(caplog):
+    config = default.get_config("smoke")
+    unknown = made_faces([0, 0, 1, 1], [np.nan] * 4)
+    for stages in ("recogniser,pose", "decoder", "recogniser,gan"):
+        config.stages = stages
+        with pytest.raises(ConfigError, match=r"no picture.*options\.landmarks"):
+            dr_gan_data.check_poses(config, unknown)
+    config.stages = "recogniser"
+    dr_gan_data.check_poses(config, unknown)
+    config.stages = "recogniser,gan"
+    dr_gan_data.check_poses(config, made_faces([0, 0, 1, 1], [0, 0, np.nan, np.nan]))
+    assert not caplog.text
+    dr_gan_data.check_poses(config, made_faces([0, 0, 1, 1], [0, np.nan, np.nan, np.nan]))
+    assert "only 25.0 % of the training pictures" in caplog.text
+    # A yaw beyond all classes is a pose where poses are yaws.
+    beyond = made_faces([0, 1], [90, 90], classes=(-30.0, 30.0))
+    with pytest.raises(ConfigError, match="known pose"):
+        dr_gan_data.check_poses(config, beyond)
+    config.pose.form = "yaw"
+    dr_gan_data.check_poses(config, beyond)
 
 
 # ------------------------------------------------------------------------------- figures
@@ -281,9 +316,103 @@ def test_a_larger_set_is_a_smaller_one_and_one_more_picture():
 
 
 def test_confidence_is_averaged_by_the_size_of_the_yaw():
-    found = encoded(np.ones((5, 2)), confidence=[0.1, 0.3, 0.5, 0.75, 0.9])
-    numbers = dr_gan_report.confidence_numbers(found, made_faces([0] * 5, [-30, 30, 0, 0, np.nan]))
+    found = encoded(np.ones((7, 2)), confidence=[0.1, 0.3, 0.5, 0.75, 0.9, 0.8, 0.2])
+    yaws = [-30, 30, 0, 2.5, np.nan, 80, -24.5]
+    faces = made_faces([0] * 7, yaws, classes=(-30.0, 0.0, 30.0))
+    numbers = dr_gan_report.confidence_numbers(found, faces)
+    # The nearest class counts: one figure for each picture would say nothing.
     assert numbers == pytest.approx({"confidence_yaw_0": 0.625, "confidence_yaw_30": 0.2})
+
+
+def test_probes_of_no_view_are_counted_apart():
+    identity = np.arange(5)
+    gallery = encoded(np.eye(5)), made_faces(identity)
+    features = np.eye(5)[[0, 1, 0, 3, 0]]  # the third and the last are taken for the first
+    yaws = [0, 44, -46, 90, np.nan]
+    probes = encoded(features), made_faces(identity, yaws, classes=(-45.0, 0.0, 45.0))
+    numbers = dr_gan_evaluation.identification_numbers(gallery, probes, (-45.0, 0.0, 45.0))
+    assert numbers == pytest.approx(
+        {
+            **{"rank1": 200 / 3, "rank1_yaw_0": 100, "rank1_yaw_45": 50},
+            **{"rank1_other_poses": 50, "probes_other_poses": 2},
+        }
+    )
+    # Without a yaw nobody is in a view, and everybody is still identified.
+    unknown = features, made_faces(identity, [np.nan] * 5)
+    numbers = dr_gan_evaluation.identification_numbers(gallery, (encoded(features), unknown[1]), ())
+    assert numbers == pytest.approx({"rank1_other_poses": 60, "probes_other_poses": 5})
+
+
+def test_pairs_are_compared_in_a_sample_without_all_products(monkeypatch):
+    monkeypatch.setattr(dr_gan_evaluation, "MOST_IN_PAIRS", 20)
+    largest, cosine = [], dr_gan_evaluation.recognition.cosine
+
+    def watched(first, second):
+        largest.append(max(len(first), len(second)))
+        return cosine(first, second)
+
+    monkeypatch.setattr(dr_gan_evaluation.recognition, "cosine", watched)
+    identity = np.arange(10).repeat(10)
+    found = encoded(np.eye(10)[identity])
+    assert dr_gan_evaluation.verification_numbers(found, made_faces(identity))["auc"] == 100
+    assert largest == [20]
+
+
+def test_a_picture_in_two_templates_is_no_pair_of_one_person():
+    config = default.get_config("smoke")
+    config.test.update(name="face_templates", protocol="templates")
+    config.evaluate.false_accept_rate = 0.2
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((40, 8))  # 20 people, two pictures each; it knows nobody
+    identity = np.arange(20).repeat(2)
+    names = [f"{template}/{k}.jpg" for template in "ab" for k in range(40)]
+    subset = [template for template in "ab" for _ in range(40)]
+    twice = made_faces(np.tile(identity, 2), subset=subset, name=names)
+    np.testing.assert_array_equal(dr_gan_data.distinct_pictures(config, twice), np.arange(40))
+
+    class Sets:
+        def open(self, split):
+            return made_faces(identity)
+
+    def encode(images):
+        return encoded(features)
+
+    once = dr_gan_report.calibration_numbers(
+        config, encode, Sets(), made_faces(identity), encoded(features)
+    )
+    both = encoded(np.tile(features, (2, 1)))
+    assert dr_gan_report.calibration_numbers(config, encode, Sets(), twice, both) == once
+    # Two people on one picture are two faces.
+    shared = made_faces([0, 1], subset=["a", "b"], name=["a/1.jpg", "b/1.jpg"])
+    assert len(dr_gan_data.distinct_pictures(config, shared)) == 2
+
+
+def test_curves_are_named_after_their_network():
+    numbers = {"rank1_yaw_0": 1.0, "rank1_yaw_60": 0.5}
+    for last in ("dr_gan", "recogniser"):
+        (axes,) = dr_gan_figures.by_yaw(numbers, last).axes
+        assert axes.get_legend_handles_labels()[1] == [last]
+
+
+def test_templates_are_fused_without_a_place_for_every_picture(monkeypatch):
+    largest, fuse = [], dr_gan_evaluation.recognition.fuse
+
+    def watched(features, weights, mask=None):
+        largest.append(features.size)
+        return fuse(features, weights, mask)
+
+    monkeypatch.setattr(dr_gan_evaluation.recognition, "fuse", watched)
+    rng = np.random.default_rng(0)
+    found = encoded(rng.standard_normal((30, 4)), rng.random(30))
+    rows, mask = verification_pairs.padded([range(30), [0], [1], [2, 3]])
+    pairs = TemplatePairs(
+        tuple("0123"), rows, mask, *map(np.array, ([0, 0], [1, 2], [True, False]))
+    )
+    numbers = dr_gan_evaluation.template_numbers(found, pairs)
+    assert max(largest) == 30 * 4
+    fused = fuse(found.feature[rows], found.confidence[rows], mask)
+    cosines = dr_gan_evaluation.recognition.cosine(fused, fused)
+    assert numbers["auc_templates"] == 100.0 * (cosines[0, 1] > cosines[0, 2])
 
 
 def test_drawings_are_asked_for_in_order_and_judged_by_others():

@@ -1,4 +1,7 @@
-"""DR-GAN on Multi-PIE: 200 people to train on, 137 to identify, nine poses within 60 degrees.
+"""DR-GAN on Multi-PIE: 137 people to identify, nine poses within 60 degrees.
+
+Of the protocol's 200 people to train on a tenth is held out (config.data.validation_fraction), so
+180 train; the 20 calibrate the threshold.
 
     export JAXGEN_DATA=/path/to/data      # holds Multi-Pie/, see docs/recognition_data.md
     python -m experiments.dr_gan --config=experiments/configs/dr_gan/multipie.py --workdir=runs/pie

@@ -6,7 +6,8 @@
 IJB's own lists become these files by renaming columns (a box of IJB is x, y, width, height). A
 picture may be in several templates. The one split is "test"; `subset` is the template. Pairs are
 read by `jaxgen.data.verification_pairs.template_pairs`. Points may come from the option
-`landmarks`, see `recognition_builder`.
+`landmarks`, see `recognition_builder`. Pictures are turned upright by their EXIF tag, so boxes and
+points belong to the upright picture.
 """
 
 import numpy as np
@@ -22,7 +23,8 @@ _BOX = ("x0", "y0", "x1", "y1")
 class FaceTemplates(recognition_builder.RecognitionBuilder):
     """Pictures by template."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 stored pictures with an EXIF rotation sideways
+    UPRIGHT = True
     LAYOUT = (
         "  templates.csv (template_id,subject_id,path[,x0,y0,x1,y1]), pairs.csv "
         "(template_a,template_b,same) and the pictures"

@@ -1,13 +1,18 @@
 """Pictures of people: one folder a person. VGGFace2, CASIA-WebFace and a user's own.
 
-    train/ann/1.jpg  test/bob/1.jpg  ...     the split is given; no person may be in both
+    train/ann/1.jpg  test/bob/1.jpg  ...     splits are given; no person may be in two of them
     ann/1.jpg  bob/1.jpg  ...                a share of the people is held out as "test"
 
 Without split folders, `test_fraction` of the people (by a hash of their names, at least one unless
 it is 0) become `test`. VGGFace2 unpacks to `train` and `test`; CASIA-WebFace is one folder of
 people, all of them for training. Poses of a set without pose labels come from the options `yaws` or
-`landmarks`, see `recognition_builder`.
+`landmarks`, see `recognition_builder`. A folder validation/ beside train/ is used in place of a
+share of the training people.
+
+Pictures are turned upright by their EXIF tag, so points and boxes belong to the upright picture.
 """
+
+import itertools
 
 import tensorflow_datasets as tfds
 
@@ -20,8 +25,12 @@ SPLITS = ("train", "validation", "test")
 class IdentityFolder(recognition_builder.RecognitionBuilder):
     """A user's own people."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    LAYOUT = "  {train,test}/PERSON/*.jpg or *.png, or PERSON/*.jpg; see docs/recognition_data.md"
+    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 stored pictures with an EXIF rotation sideways
+    UPRIGHT = True
+    LAYOUT = (
+        "  {train,validation,test}/PERSON/*.jpg or *.png, or PERSON/*.jpg; see "
+        "docs/recognition_data.md"
+    )
     OPTIONS = {**recognition_builder.OPTIONS, "test_fraction": 0.2}  # noqa: RUF012
 
     @classmethod
@@ -60,7 +69,7 @@ class IdentityFolder(recognition_builder.RecognitionBuilder):
 class CasiaWebface(IdentityFolder):
     """CASIA-WebFace: 10,575 people for training; poses from the options `yaws` or `landmarks`."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     FOLDER = "CASIA-WebFace"
     LAYOUT = "  CASIA-WebFace/PERSON/NNN.jpg"
     OPTIONS = {**recognition_builder.OPTIONS, "test_fraction": 0.0}  # noqa: RUF012
@@ -68,9 +77,9 @@ class CasiaWebface(IdentityFolder):
 
 def _check_people(root, found):
     of_split = {split: {p.person for p in listed} for split, listed in found.items()}
-    for split in of_split:
-        both = of_split["train"] & of_split[split] if "train" in of_split else set()
-        if split != "train" and both:
+    for one, other in itertools.combinations(of_split, 2):
+        both = of_split[one] & of_split[other]
+        if both:
             raise ValueError(
-                f"{root}: {min(both)!r} is in train/ and in {split}/; a person must be in one"
+                f"{root}: {min(both)!r} is in {one}/ and in {other}/; a person must be in one"
             )

@@ -73,8 +73,14 @@ class Picture:
 
 
 class RecognitionBuilder(manual.ManualBuilder, skip_registration=True):
-    """Base of the builders of recognition sets over the user's files."""
+    """Base of the builders of recognition sets over the user's files.
 
+    Class attributes:
+        UPRIGHT: whether pictures are turned by their EXIF tag. Points and boxes of the user's own
+            files, and of our networks, are of the upright picture.
+    """
+
+    UPRIGHT = False
     VERSION = tfds.core.Version("1.0.0")
     OPTIONS = OPTIONS
     NOUN = "pictures"
@@ -115,11 +121,13 @@ class RecognitionBuilder(manual.ManualBuilder, skip_registration=True):
 
     def splits(self):
         """The pictures as they are stored."""
-        train = {p.path for p in self._listed.get("train", ())}
-        others = {p.path for name, ps in self._listed.items() if name != "train" for p in ps}
-        # One and the same file in two splits is the protocol's wish.
         rule = self.builder_config.options["duplicates"]
-        duplicates.check_duplicates(sorted(train), sorted(others - train), rule=rule)
+        others = {split: {p.path for p in listed} for split, listed in self._listed.items()}
+        for split in ("train", "validation"):
+            own = others.pop(split, set())
+            # One and the same file in two splits is the protocol's wish.
+            rest = set().union(*others.values()) - own
+            duplicates.check_duplicates(sorted(own), sorted(rest), rule=rule)
         return {split: self._examples(listed) for split, listed in self._listed.items()}
 
     @functools.cached_property
@@ -162,7 +170,7 @@ class RecognitionBuilder(manual.ManualBuilder, skip_registration=True):
                     "says where its face is: add them, or take the picture away"
                 )
             yield {
-                **_stored(picture, options),
+                **_stored(picture, options, upright=self.UPRIGHT),
                 "name": picture.name or path,
                 "group": picture.person,
                 "subset": picture.subset,
@@ -210,9 +218,9 @@ def _is_placed(picture, options) -> bool:
     return is_pointed or is_boxed
 
 
-def _stored(picture, options) -> dict:
+def _stored(picture, options, *, upright) -> dict:
     """Image, points and box as they are stored."""
-    image = images.open_image(picture.path)
+    image = images.open_image(picture.path, upright=upright)
     points = np.full((5, 2), np.nan) if picture.points is None else picture.points
     box = picture.box
     if box is None:

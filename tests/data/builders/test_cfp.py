@@ -194,6 +194,12 @@ def test_as_many_pairs_as_there_are():
         drawn(19)
 
 
+def test_a_set_that_does_not_say_what_is_frontal_is_named_as_the_cause():
+    faces = drawn(40)[0]._replace(subset=[""] * 40 * 14)
+    with pytest.raises(ValueError, match=r"by their `subset`.*have '' there.*identification"):
+        verification_pairs.drawn_pairs(faces, "FF")
+
+
 # --------------------------------------------------------------------------- real files
 
 

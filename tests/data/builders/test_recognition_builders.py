@@ -7,7 +7,7 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from jaxgen.data import face_alignment
+from jaxgen.data import face_alignment, recognition_sets
 from jaxgen.data.builders import duplicates, multipie
 
 from .made_files import write_csv
@@ -106,6 +106,49 @@ def test_given_splits_are_taken(tmp_path, people, opened):
     shutil.copytree(people / "p3", root / "train" / "p2")
     with pytest.raises(ValueError, match="'p2' is in train/ and in test/"):
         opened("identity_folder", root, "train")
+
+
+def test_no_two_given_splits_share_a_person(tmp_path, people, opened):
+    root = tmp_path / "given"
+    for person, split in (("p0", "train"), ("p1", "validation"), ("p2", "test")):
+        shutil.copytree(people / person, root / split / person)
+    assert opened("identity_folder", root, "validation").people == ("p1",)
+    shutil.copytree(people / "p3", root / "validation" / "p2")
+    with pytest.raises(ValueError, match="'p2' is in validation/ and in test/"):
+        opened("identity_folder", root, "train")
+
+
+def test_a_given_validation_split_goes_before_a_fraction(tmp_path, people):
+    root = tmp_path / "given"
+    for person, split in (("p0", "train"), ("p1", "train"), ("p2", "validation"), ("p3", "test")):
+        shutil.copytree(people / person, root / split / person)
+    data = {"name": "identity_folder", "manual_dir": str(root), "validation_fraction": 0.5}
+    data["data_dir"] = str(tmp_path / "tfds")
+    found = {
+        split: recognition_sets.open_faces(data, split, size=24, classes=CLASSES).people
+        for split in ("train", "validation", "test")
+    }
+    assert found == {"train": ("p0", "p1"), "validation": ("p2",), "test": ("p3",)}
+
+
+@pytest.mark.parametrize("name", ["identity_folder", "face_templates"])
+def test_photographs_are_stored_upright(name, tmp_path, save_image, opened):
+    """Points and boxes belong to what a viewer shows, not to the camera's rows."""
+    upright = save_image(tmp_path / "plain.png", size=(80, 100), seed=3)
+    turned = Image.fromarray(upright).transpose(Image.Transpose.ROTATE_90)
+    tag = turned.getexif()
+    tag[274] = 6  # "turn by 90 degrees clockwise to show"
+    (tmp_path / "set" / "test" / "ann").mkdir(parents=True)
+    turned.save(tmp_path / "set" / "test" / "ann" / "1.png", exif=tag)
+    points = np.array([5.0, 20]) + 0.6 * face_alignment.TEMPLATE
+    rows = [("test/ann/1.png", k, x, y) for k, (x, y) in enumerate(points)]
+    write_csv(tmp_path / "set" / "points.csv", "name,point,x,y", rows)
+    row = [("1", "ann", "test/ann/1.png")]
+    write_csv(tmp_path / "set" / "templates.csv", "template_id,subject_id,path", row)
+    faces = opened(name, tmp_path / "set", "test", landmarks="points.csv")
+    matrix = face_alignment.alignment(points, side=28)
+    expected = face_alignment.align(upright, matrix, side=28).astype(int)
+    assert np.abs(faces.image[0] - expected).mean() < 3  # stored once as JPEG
 
 
 def test_yaws_and_landmarks_come_from_files(people, opened):
@@ -226,6 +269,13 @@ def test_a_picture_of_train_and_test_is_found(tmp_path, people, opened, caplog):
     opened("identity_folder", root, "train", duplicates="warn")
     with pytest.raises(ValueError, match="duplicates"):
         opened("identity_folder", root, "train", duplicates="maybe")
+    # Validation chooses checkpoints, so a test picture may not be there either.
+    (root / "test" / "p1" / "copy.jpg").unlink()
+    shutil.copytree(people / "p2", root / "validation" / "p2")
+    shutil.copy(root / "test" / "p1" / "2.jpg", root / "validation" / "p2" / "copy.jpg")
+    with pytest.raises(ValueError, match=r"test/p1/2\.jpg = .*validation/p2/copy\.jpg"):
+        opened("identity_folder", root, "train")
+    shutil.copy(root / "train" / "p0" / "0.jpg", root / "test" / "p1" / "copy.jpg")
     pairs = duplicates.find_duplicates(root.glob("train/*/*"), root.glob("test/*/*"))
     assert [(a.name, b.name) for a, b in pairs] == [("0.jpg", "copy.jpg")]
 
