@@ -7,6 +7,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 from absl import flags
@@ -14,14 +15,27 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxgen.host_memory import keep_freed
 from jaxgen.training.config import flatten
-from jaxgen.training.errors import ConfigError, HostLost, NotFinite, Stopped
-from jaxgen.training.workdir import CONFIG_FILE, open_workdir, saved_config
+from jaxgen.training.errors import (
+    CheckpointMismatch,
+    ConfigError,
+    HostLost,
+    NotFinite,
+    Stopped,
+)
+from jaxgen.training.workdir import (
+    CONFIG_FILE,
+    kept_configs,
+    only_run,
+    open_workdir,
+    saved_config,
+)
 
 CONFIGS = Path(__file__).parent / "configs"
 MODES = ("train", "evaluate", "predict", "export")
 SHARED_MODES = ("train", "evaluate")  # by several processes
 
 Mode = Callable[[ConfigDict, Path], None]
+_log = logging.getLogger(__name__)
 _OPTION = re.compile(r"--?config\.(?P<key>(?:\w+\.)+options\.\w+)=(?P<value>.*)", re.DOTALL)
 
 
@@ -70,7 +84,7 @@ def _run_with_others(modes, config):
     except SystemExit as ended:
         if isinstance(ended.code, str):
             print(ended.code, file=sys.stderr)
-        if not ended.code:  # all were asked to stop, after the same step
+        if isinstance(ended.__cause__, Stopped):  # as all others, after the same step
             joining.finish()
             raise
         code = ended.code if isinstance(ended.code, int) else 1
@@ -84,16 +98,26 @@ def _run_mode(modes, config):
     from jaxgen.training import hosts, joining
 
     mode = flags.FLAGS.mode
-    workdir = open_workdir(flags.FLAGS.workdir, config, save_config=mode == "train")
+    folder = Path(flags.FLAGS.workdir).expanduser()
+    before = kept_configs(folder)
     try:
-        with joining.naming_lost_hosts():
+        workdir = open_workdir(flags.FLAGS.workdir, config, save_config=mode == "train")
+    except ConfigError as error:
+        sys.exit(_usage(str(error)))
+    alone = mode == "train" and hosts.is_first()
+    try:
+        with joining.naming_lost_hosts(), only_run(workdir) if alone else nullcontext():
             modes[mode](config, workdir)
     except Stopped as stopped:
         module = sys.modules["__main__"].__spec__
         command = ["python", *(["-m", module.name] if module else sys.argv[:1]), *sys.argv[1:]]
         print(f"{stopped} Go on with: {shlex.join(command)}", flush=True)
-        sys.exit(stopped.exit_code)
+        raise SystemExit(stopped.exit_code or flags.FLAGS.stopped_exit_code) from stopped
     except (ValueError, OSError, NotFinite) as error:
+        replaced = kept_configs(workdir)[len(before) :]
+        if isinstance(error, CheckpointMismatch) and replaced and hosts.is_first():
+            # The checkpoints are of the earlier config, so the folder stays what it was.
+            replaced[-1].replace(workdir / CONFIG_FILE)
         # The place in the code is one file away, unless the disk is full.
         details = hosts.own_path(workdir / "error.txt")
         try:
@@ -163,6 +187,12 @@ def _define_flags(system: str) -> None:
         "Join the other processes of a TPU pod or a cluster, see docs/hosts.md. What JAX cannot "
         "detect is said by the next three flags.",
     )
+    flags.DEFINE_integer(
+        "stopped_exit_code",
+        0,
+        "Exit code after SIGTERM has stopped a run before its end. Kubernetes takes 0 for done.",
+        lower_bound=0,
+    )
     flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, for all processes.")
     flags.DEFINE_integer("num_processes", None, "Processes of the whole run.", lower_bound=1)
     flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
@@ -181,17 +211,34 @@ def _define_flags(system: str) -> None:
 
 
 def _read_config() -> ConfigDict:
-    """The config of --config; without it, modes other than train use the run's own."""
+    """The config of --config; without it, the one of the run that the workdir holds."""
     flag = flags.FLAGS["config"]
     config = flag.value
     workdir = Path(flags.FLAGS.workdir).expanduser()
     given = any(a.lstrip("-").split("=")[0] == "config" for a in sys.argv[1:])
-    if flags.FLAGS.mode != "train" and not given and (workdir / CONFIG_FILE).exists():
-        config = saved_config(workdir)
+    if not given and (workdir / CONFIG_FILE).exists():
+        config = _with_new_keys(saved_config(workdir), config)
+        _log.info("no --config: that of the run in %s", workdir)
         config.update_from_flattened_dict(config_flags.get_override_values(flag))
     for key, value in _options().items():
         _set_option(config, key, value)
     return config
+
+
+def _with_new_keys(saved: ConfigDict, default: ConfigDict) -> ConfigDict:
+    """A run's config, with what keys that it does not know have by default."""
+    known = dict(flatten(saved))
+    for key, value in flatten(default):
+        if key in known or ".options." in f".{key}":  # options are those of one data set
+            continue
+        *sections, name = key.split(".")
+        place = saved
+        for section in sections:
+            if section not in place:
+                place[section] = ConfigDict()
+            place = place[section]
+        place[name] = value
+    return saved
 
 
 def _options() -> dict[str, object]:

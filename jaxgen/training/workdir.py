@@ -2,7 +2,10 @@
 
 import logging
 import os
+import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -19,7 +22,8 @@ _log = logging.getLogger(__name__)
 def open_workdir(path: str, config, *, save_config: bool) -> Path:
     """Makes the folder, proves that it can be written, and saves config.json in it.
 
-    Of several processes the first one saves, and all of them must see what it writes.
+    An earlier config.json with other values is kept as config.1.json, config.2.json ... Of several
+    processes the first one saves, and all of them must see what it writes.
 
     Args:
         path: any path; ~ is expanded.
@@ -28,7 +32,7 @@ def open_workdir(path: str, config, *, save_config: bool) -> Path:
 
     Raises:
         SystemExit: the folder cannot be made or written; the message says why.
-        ConfigError: processes see different folders.
+        ConfigError: processes see different folders, or an earlier config.json is damaged.
     """
     from jaxgen.training import hosts
 
@@ -38,7 +42,7 @@ def open_workdir(path: str, config, *, save_config: bool) -> Path:
         with tempfile.NamedTemporaryFile(dir=workdir):
             pass
         if save_config and hosts.is_first():
-            _warn_of_changes(workdir / CONFIG_FILE, config)
+            _keep_other(workdir, config)
             write_atomically(workdir / CONFIG_FILE, to_json(config).encode())
     except OSError as error:
         raise SystemExit(
@@ -62,17 +66,61 @@ def saved_config(workdir: Path) -> ConfigDict:
         ) from error
 
 
-def _warn_of_changes(path: Path, config) -> None:
-    """Says which keys differ from those that the folder's run began with."""
+def kept_configs(workdir: Path) -> list[Path]:
+    """Earlier configs of the run in a folder, the last one last."""
+    found = {int(path.name.split(".")[1]): path for path in workdir.glob("config.[0-9]*.json")}
+    return [found[number] for number in sorted(found)]
+
+
+@contextmanager
+def only_run(workdir: Path) -> Iterator[None]:
+    """While it is open, no other process of this machine trains in the folder.
+
+    Raises:
+        ConfigError: another one does.
+    """
+    import filelock
+
+    owner = workdir / ".training"
+    lock = filelock.FileLock(workdir / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        who = owner.read_text() if owner.exists() else "another process"
+        raise ConfigError(
+            f"{who} trains in {workdir}: wait for its end or stop it, or use another --workdir."
+        ) from None
+    except (OSError, NotImplementedError) as error:  # a file system without locks
+        _log.warning("%s cannot be locked (%s): do not train in it twice", workdir, error)
+        yield
+        return
+    try:
+        owner.write_text(f"process {os.getpid()} of {socket.gethostname()}")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _keep_other(workdir: Path, config) -> None:
+    """Keeps an earlier config of other values, and says which keys differ."""
+    path = workdir / CONFIG_FILE
     if not path.exists():
         return
     # Both as JSON has them: it knows no tuples.
-    old, new = (dict(flatten(from_json(text))) for text in (path.read_text(), to_json(config)))
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            _log.warning(
-                "config.%s was %r when this run began, now %r", key, old.get(key), new.get(key)
-            )
+    old, new = dict(flatten(saved_config(workdir))), dict(flatten(from_json(to_json(config))))
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    if not changed:
+        return
+    for key in changed:
+        _log.warning(
+            "config.%s was %r when this run began, now %r", key, old.get(key), new.get(key)
+        )
+    before = kept_configs(workdir)
+    number = 1 + (int(before[-1].name.split(".")[1]) if before else 0)
+    kept = workdir / f"config.{number}.json"
+    path.rename(kept)
+    _log.warning("the earlier config is kept as %s", kept)
 
 
 def enable_compilation_cache() -> None:
@@ -84,10 +132,10 @@ def enable_compilation_cache() -> None:
 
     if jax.config.jax_compilation_cache_dir:
         return
-    base = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     try:
+        base = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         (base / "jaxgen" / "xla").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # no such place, or a user without a home
         _log.warning("no compilation cache: %s", error)
         return
     jax.config.update("jax_compilation_cache_dir", str(base / "jaxgen" / "xla"))

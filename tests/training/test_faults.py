@@ -33,13 +33,13 @@ def one_device():
     return data_mesh(jax.devices()[:1])
 
 
-def start(workdir, steps, every, *, before=(), **toy):
+def start(workdir, steps, every, *, before=(), more=(), **toy):
     """The toy as a process of its own, with one device."""
     keys = dict(steps=steps, checkpoint_every=every)
     keys = [f"--config.train.{key}={value}" for key, value in keys.items()]
     command = [sys.executable, str(Path(__file__).with_name("toy_run.py"))]
     return subprocess.Popen(
-        [*before, *command, f"--workdir={workdir}", *keys],
+        [*before, *command, f"--workdir={workdir}", *more, *keys],
         env=os.environ | {"TOY": json.dumps(toy), "PYTHONPATH": str(ROOT), "XLA_FLAGS": ONE_DEVICE},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -95,6 +95,66 @@ def test_sigterm_saves_the_step_exits_0_and_resumes_exactly(straight, tmp_path):
     resumed = run(tmp_path, 60, every=50, mesh=one_device())
     chex.assert_trees_all_equal(resumed, straight[0])
     assert losses(tmp_path) == straight[1]
+
+
+DEFAULT = f"--config={ROOT}/experiments/configs/laplace/default.py"
+
+
+def seed_of(path):
+    return json.loads(path.read_text())["seed"]
+
+
+def ended(process):
+    """Exit code and what was said, when it ends."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out + err
+
+
+def test_a_forgotten_config_is_that_of_the_run(tmp_path):
+    code, _ = ended(start(tmp_path, 4, 2, more=[DEFAULT, "--config.seed=7"]))
+    assert code == 0 and seed_of(tmp_path / "config.json") == 7
+    old = json.loads((tmp_path / "config.json").read_text())
+    del old["evaluate"]  # of a version that did not have it
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    code, said = ended(start(tmp_path, 6, 2))
+    assert code == 0, said
+    assert "no --config: that of the run" in said
+    assert seed_of(tmp_path / "config.json") == 7 and saved_steps(tmp_path)[-1] == 6
+    assert "evaluate" in json.loads((tmp_path / "config.json").read_text())
+    # Another one is taken, and the earlier one kept.
+    code, said = ended(start(tmp_path, 8, 2, more=[DEFAULT, "--config.seed=9"]))
+    assert code == 0 and "config.seed was 7 when this run began, now 9" in said
+    assert seed_of(tmp_path / "config.json") == 9
+    kept = sorted(path.name for path in tmp_path.glob("config.*.json"))
+    assert seed_of(tmp_path / kept[-1]) == 7
+
+
+def test_another_network_leaves_the_config_as_it_was(tmp_path):
+    assert ended(start(tmp_path, 4, 2, more=[DEFAULT, "--config.seed=7"]))[0] == 0
+    before = (tmp_path / "config.json").read_bytes()
+    code, said = ended(start(tmp_path, 4, 2, more=[DEFAULT, "--config.seed=8"], width=5))
+    assert code == 2 and "has shape" in said
+    assert (tmp_path / "config.json").read_bytes() == before
+    assert not list(tmp_path.glob("config.*.json"))
+
+
+def test_a_damaged_config_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": 0,')
+    code, said = ended(start(tmp_path, 4, 2, more=[DEFAULT]))
+    assert code == 2 and f"{tmp_path} is not the --workdir of a run: config.json" in said
+    assert "Traceback" not in said
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path):
+    first = start(tmp_path, 2000, 1000, more=["--stopped_exit_code=75"], delay=0.03)
+    wait_for_step(first, tmp_path, 3)
+    code, said = ended(start(tmp_path, 2000, 1000))
+    assert code == 2 and f"process {first.pid} of " in said and "trains in" in said
+    first.terminate()
+    code, said = ended(first)
+    assert code == 75 and "stopped by SIGTERM" in said  # a scheduler that starts it again
+    # Its lock has gone with it.
+    assert ended(start(tmp_path, max(steps_of(tmp_path)) + 1, 1000))[0] == 0
 
 
 def sent_at(step, *numbers):
@@ -169,11 +229,31 @@ def test_sigkill_during_a_save_leaves_the_one_before(straight, tmp_path, caplog)
     chex.assert_trees_all_equal(resumed, straight[0])
 
 
-def test_processes_stop_after_the_same_step(straight, tmp_path):
-    """Two processes on loopback; one of them gets the SIGTERM."""
+def free_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_ctrl_c_on_one_process_stops_all_of_them_cleanly(tmp_path):
+    """Joined by --distributed; the codes are those of single processes."""
+    address = free_address()
+    shared = ["--distributed", f"--coordinator={address}", "--num_processes=2"]
+    both = [
+        start(tmp_path, 2000, 1000, more=[*shared, f"--process_id={i}"], delay=0.05)
+        for i in range(2)
+    ]
+    wait_for_step(both[0], tmp_path, 3)
+    both[0].send_signal(signal.SIGINT)
+    ends = [ended(process) for process in both]
+    assert [code for code, _ in ends] == [130, 0], ends
+    assert "lost another process" not in ends[1][1] and "Traceback" not in ends[1][1]
+    assert len(saved_steps(tmp_path)) == 1
+
+
+def test_processes_stop_after_the_same_step(straight, tmp_path):
+    """Two processes on loopback; one of them gets the SIGTERM."""
+    coordinator = free_address()
     both = [
         start(tmp_path, 60, 50, delay=0.05, process=i, coordinator=coordinator) for i in range(2)
     ]

@@ -193,7 +193,13 @@ def _alone(builder) -> Iterator[None]:
         return
     import filelock
 
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"cannot write {builder.name} to {folder} ({error.strerror}): name another folder in "
+            "config.data.data_dir or TFDS_DATA_DIR"
+        ) from error
     lock = filelock.FileLock(os.path.join(folder, f".{builder.data_path.name}.lock"))
     try:
         lock.acquire(blocking=False)
