@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from jaxgen import xla_cpu
 from jaxgen.host_memory import keep_freed
 from jaxgen.training.config import flatten
 from jaxgen.training.errors import (
@@ -104,6 +105,7 @@ def _run_mode(modes, config):
         workdir = open_workdir(flags.FLAGS.workdir, config, save_config=mode == "train")
     except ConfigError as error:
         sys.exit(_usage(str(error)))
+    xla_cpu.check_backend()  # JAX may have found no accelerator and fallen back to the CPU
     alone = mode == "train" and hosts.is_first()
     try:
         with joining.naming_lost_hosts(), only_run(workdir) if alone else nullcontext():

@@ -5,7 +5,6 @@ report/results.json and appends them. Jobs whose records are there already are s
 study can be stopped and started at any time; the runs themselves resume from checkpoints.
 """
 
-import fcntl
 import json
 import os
 import shlex
@@ -14,10 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+import filelock
 
 from jaxgen.data import text_files
 
@@ -70,8 +71,9 @@ def append(system: str, records: Sequence[Mapping]) -> None:
     """Appends records in one write, safe beside other studies."""
     path = records_path(system)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    # A file of its own, out of git: Windows lets nobody write to one that is locked.
+    (ROOT / "runs").mkdir(exist_ok=True)
+    with filelock.FileLock(ROOT / "runs" / f".{system}.lock"), path.open("a") as file:
         file.write("".join(json.dumps(record) + "\n" for record in records))
 
 
@@ -149,14 +151,14 @@ def run_once(
 
 @contextmanager
 def _lock(workdirs: Path, job: Job) -> Iterator[bool]:
-    """Holds the lock of a job; False where another process has it."""
-    with (workdirs / f"{job.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    """Holds the lock of a job; False where another process has it. It ends with the process."""
+    lock = filelock.FileLock(workdirs / f"{job.name}.lock")
+    with suppress(filelock.Timeout):
+        lock.acquire(blocking=False)
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
 
 
 def run_until_done(attempts: Iterable[Callable[[], bool]]) -> None:

@@ -74,8 +74,8 @@ class CountedBatches(Iterator):
                 raise
             raise ChildProcessError(
                 f"a worker process of the input pipeline has died ({str(error).splitlines()[0]}). "
-                "Often the machine was out of memory: try fewer config.data.workers, or 0 for "
-                "threads, and run the same command again to go on."
+                "Often the machine was out of memory. To go on, run the same command with fewer "
+                "config.data.workers, or 0 for threads: the batches stay the same."
             ) from error
         for position in np.unique(batch.pop(_REPLACED, -1)).tolist():
             if position >= 0 and position not in self._found:
@@ -95,7 +95,7 @@ class CountedBatches(Iterator):
     def set_state(self, state: dict) -> None:
         """Goes to a position; the state of a plain Grain iterator will do."""
         self._found = list(state.get("corrupt", []))
-        self._iterator.set_state(state["iterator"] if "corrupt" in state else state)
+        self._iterator.set_state(_position(state["iterator"] if "corrupt" in state else state))
 
     def _report(self, position):
         problem, limit = self._reader.problem(position), self._reader.limit
@@ -108,3 +108,9 @@ class CountedBatches(Iterator):
             "left out: %s (%d of at most config.data.max_corrupt=%d)",
             *(problem, len(self._found), limit),
         )
+
+
+def _position(state):
+    """Of a checkpoint of earlier versions: the sum of the positions of all worker processes."""
+    workers = state.get("iterators_in_use_states")
+    return {"next_index": sum(each["next_index"] for each in workers)} if workers else state

@@ -13,8 +13,11 @@ A labelled point that augmentation or a tight margin moves outside the crop stay
 place is still known, and a loss on coordinates can use it. NaN labels are masked.
 
 Iterators are Grain's: `get_state()` returns a small JSON-able dict, `set_state()` resumes at
-exactly the next batch, and `grain.checkpoint.CheckpointSave` stores it.
+exactly the next batch, and `grain.checkpoint.CheckpointSave` stores it. A position is a number of
+batches: a run goes on with any number of threads and worker processes.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 from absl import flags
@@ -204,15 +207,48 @@ def _endless(
 
     examples = shuffled.repeat().random_map(reader)
     examples = global_order.of_process(examples, batch_size, process_index, process_count)
-    dataset = examples.batch(batch_size, drop_remainder=True).to_iter_dataset(
-        _read_options(num_threads)
-    )
-    if num_workers:
-        # Grain's workers read absl flags; outside of absl's app.run nobody has parsed them.
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
-    return corrupt.CountedBatches(iter(dataset), reader)
+    batches, ahead = examples.batch(batch_size, drop_remainder=True), _read_options(num_threads)
+    if not num_workers:
+        return corrupt.CountedBatches(iter(batches.to_iter_dataset(ahead)), reader)
+    # Grain's workers read absl flags; outside of absl's app.run nobody has parsed them.
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    workers = grain.MultiprocessingOptions(num_workers=num_workers)
+    return corrupt.CountedBatches(_WorkersBatches(batches, ahead, workers), reader)
+
+
+class _WorkersBatches(Iterator):
+    """Batches that worker processes read, with the position of an iterator without workers.
+
+    Grain's own holds a position for each worker, so it is of no use to another number of them.
+
+    Args:
+        batches: endless `grain.MapDataset` of batches.
+        ahead: `grain.ReadOptions` of each worker.
+        workers: `grain.MultiprocessingOptions`.
+    """
+
+    def __init__(self, batches, ahead, workers):
+        self._batches, self._ahead, self._workers = batches, ahead, workers
+        self._start(0)
+
+    def __next__(self) -> dict:
+        batch = next(self._iterator)
+        self._next += 1
+        return batch
+
+    def get_state(self) -> dict:
+        return {"next_index": self._next}
+
+    def set_state(self, state: dict) -> None:
+        """Goes to a position, with new worker processes."""
+        self._iterator.close()
+        self._start(state["next_index"])
+
+    def _start(self, number):
+        # A slice reads nothing of what it leaves out, and keeps the draws of the rest.
+        dataset = self._batches[number:].to_iter_dataset(self._ahead)
+        self._iterator, self._next = iter(dataset.mp_prefetch(self._workers)), number
 
 
 def _read_options(num_threads):

@@ -6,6 +6,7 @@ WORKDIR/damaged_checkpoints, and the one before it is used. The only module that
 
 import contextlib
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,15 @@ class Checkpoints:
     def save(self, step: int, state: Tree, position: dict, metrics: dict[str, float]) -> None:
         """Starts saving in the background; the next save, `wait` or `close` waits for it.
 
+        A best_metric that is not finite is warned of and counts as +infinity: never the best.
+
         Raises:
             CheckpointNotSaved: this step or the one before it could not be written.
         """
+        if not math.isfinite(value := metrics.get(self._metric, 0)):
+            _log.warning(
+                "%s is %s at step %d: it does not count as the best", self._metric, value, step
+            )
         self.wait()
         self._saving = step
         with self._explained():
@@ -95,12 +102,10 @@ class Checkpoints:
         return max(self._steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The step with the lowest best_metric, the latest if none was measured, or None."""
-        measured = {
-            step: metrics[self._metric]
-            for step in self._steps()
-            if self._metric in (metrics := self._manager.metrics(step) or {})
-        }
+        """The step with the lowest best_metric, the latest if none was finite, or None."""
+        score = _lowest(self._metric)
+        scores = {step: score(self._manager.metrics(step)) for step in self._steps()}
+        measured = {step: value for step, value in scores.items() if math.isfinite(value)}
         return min(measured, key=measured.get) if measured else self.latest_step()
 
     def restore_intact(self, which: str, like: Tree) -> tuple[Tree, dict, int] | None:
@@ -314,7 +319,13 @@ def _as_wanted(stored: jax.Array, leaf: jax.Array | jax.ShapeDtypeStruct) -> jax
 
 
 def _lowest(name: str):
-    return lambda metrics: (metrics or {}).get(name, float("inf"))
+    """metrics -> score of a checkpoint, the lowest is the best; NaN would leave no order."""
+
+    def score(metrics):
+        value = (metrics or {}).get(name, math.inf)
+        return value if math.isfinite(value) else math.inf
+
+    return score
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:

@@ -216,3 +216,47 @@ def test_a_killed_worker_process_is_an_error_and_no_hang():
     with pytest.raises(ChildProcessError, match=r"input pipeline.*config\.data\.workers"):
         for _ in range(1000):  # what is ready already may still come
             next(stream)
+
+
+def test_a_position_serves_any_number_of_workers():
+    """As the message of a dead worker says: on with fewer of them, or with threads."""
+
+    def stream(workers):
+        return batches(
+            Faces(bad=[5]), limit=1, settings=SETTINGS, num_workers=workers, num_threads=2
+        )
+
+    before = stream(2)
+    for _ in range(5):  # into the second pass, and not the same number for each worker
+        next(before)
+    state = json.loads(json.dumps(before.get_state()))
+    expected = [next(before) for _ in range(3)]
+    in_threads = stream(0)
+    for workers in (0, 1):
+        resumed = stream(workers)
+        resumed.set_state(state)
+        assert resumed.get_state() == state and resumed.counts() == {"corrupt_records": 1}
+        for batch in expected:
+            np.testing.assert_equal(next(resumed), batch)
+    # The other way, in a stream that has been read already, as after a rollback.
+    for _ in range(5):
+        next(in_threads)
+    before.set_state(json.loads(json.dumps(in_threads.get_state())))
+    for batch in expected:
+        np.testing.assert_equal(next(before), batch)
+
+
+def test_a_position_of_several_workers_of_earlier_versions_is_read():
+    saved = {
+        "next_index_in_cycle": 1,
+        "next_index_in_datasets": 2,
+        "iterators_in_use_indices": [0, 1],
+        "iterators_in_use_states": [{"next_index": 3}, {"next_index": 2}],
+        "exhausted": [0, 0],
+        "future_states": {},
+    }
+    expected = levels(batches(Faces(), limit=0), 6)[-4:]
+    for state, limit in ((saved, 0), ({"iterator": saved, "corrupt": [7]}, 1)):
+        stream = batches(Faces(), limit=limit)
+        stream.set_state(state)
+        np.testing.assert_array_equal(levels(stream, 1), expected)

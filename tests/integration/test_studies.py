@@ -1,9 +1,11 @@
 """Study records: skip what is done, refuse nothing silently, tables with mean and deviation."""
 
-import fcntl
 import json
+import runpy
+import subprocess
 import sys
 
+import filelock
 import pytest
 
 from experiments.studies import records, tables
@@ -60,12 +62,52 @@ def test_job_of_another_process_is_left_alone(docs, monkeypatch):
     started = []
     monkeypatch.setattr(records, "run", lambda *args, **options: started.append(args))
     (docs / "runs").mkdir()
-    with (docs / "runs" / f"{JOB.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with filelock.FileLock(docs / "runs" / f"{JOB.name}.lock"):
         records.run_once("fake", "study", JOB, ["nme"], docs / "runs")
         assert not started
     records.run_once("fake", "study", JOB, ["nme"], docs / "runs")
     assert len(started) == 1
+
+
+def test_a_lock_ends_with_its_process(docs, monkeypatch):
+    monkeypatch.setattr(records, "run", lambda *args, **options: finish(args[2]))
+    (docs / "runs").mkdir()
+    hold = (
+        "import filelock, sys, time\n"
+        "lock = filelock.FileLock(sys.argv[1])\n"
+        "lock.acquire()\n"
+        "print('held', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    lock = str(docs / "runs" / f"{JOB.name}.lock")
+    other = subprocess.Popen([sys.executable, "-c", hold, lock], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline().strip() == b"held"
+        assert not records.run_once("fake", "study", JOB, ["nme"], docs / "runs")
+    finally:
+        other.kill()
+        other.communicate()
+    assert records.run_once("fake", "study", JOB, ["nme"], docs / "runs")
+
+
+def test_records_are_appended_while_nobody_else_does(docs, monkeypatch):
+    records.append("fake", [record(0, 1.0)])
+    held = []
+
+    class Watched(filelock.FileLock):
+        def __exit__(self, *error):
+            held.append(len(records.read("fake")))  # written when the lock is let go
+            super().__exit__(*error)
+
+    monkeypatch.setattr(records.filelock, "FileLock", Watched)
+    records.append("fake", [record(1, 2.0), record(2, 3.0)])
+    assert held == [3] and [row["seed"] for row in records.read("fake")] == [0, 1, 2]
+    assert [path.name for path in (docs / "docs" / "results").iterdir()] == ["fake.jsonl"]
+
+
+def test_studies_need_nothing_that_windows_lacks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    assert runpy.run_path(records.__file__)["append"]
 
 
 def finish(job, system="fake"):
@@ -82,8 +124,7 @@ def test_all_jobs_are_run_and_those_of_others_are_waited_for(docs, monkeypatch):
 
     monkeypatch.setattr(records, "run", run)
     (docs / "runs").mkdir()
-    with (docs / "runs" / f"{jobs[1].name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with filelock.FileLock(docs / "runs" / f"{jobs[1].name}.lock"):
         monkeypatch.setattr(records.time, "sleep", lambda _: finish(jobs[1]))
         records.run_all("fake", "study", jobs, ["nme"], docs / "runs")
     assert order == [0, 2] and all(records.is_done("fake", "study", job) for job in jobs)
@@ -102,8 +143,7 @@ def test_stages_are_copied_by_the_process_that_runs_the_job(docs, monkeypatch):
     records.run_once("fake", "study", second, ["nme"], workdirs, **start)
     assert not (workdirs / second.name / "source").exists()  # the first may still be running
     finish(first)
-    with (workdirs / f"{second.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with filelock.FileLock(workdirs / f"{second.name}.lock"):
         records.run_once("fake", "study", second, ["nme"], workdirs, **start)
         assert not (workdirs / second.name / "source").exists()
     records.run_once("fake", "study", second, ["nme"], workdirs, **start)
@@ -126,14 +166,13 @@ def test_a_job_waits_for_the_process_that_makes_its_stages(docs, monkeypatch, ca
     def attempt(job):
         return lambda: records.run_once("fake", "study", job, ["nme"], workdirs, **start)
 
-    with (workdirs / f"{first.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with filelock.FileLock(workdirs / f"{first.name}.lock") as lock:
         assert not attempt(second)() and not order
         assert f"waits for {first.name}" in capsys.readouterr().out
 
         def the_other_process_ends(seconds):
             finish(first)
-            fcntl.flock(lock, fcntl.LOCK_UN)
+            lock.release()
 
         monkeypatch.setattr(records.time, "sleep", the_other_process_ends)
         records.run_until_done([attempt(first), attempt(second)])

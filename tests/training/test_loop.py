@@ -49,6 +49,17 @@ def test_best_step_is_kept_and_found(tmp_path):
     assert checkpoints.latest_step() == 10
 
 
+def test_a_score_that_is_not_finite_is_never_the_best(tmp_path, caplog):
+    errors = {2: 5.0, 4: np.nan, 6: 6.0, 8: -np.inf, 10: 7.0}
+    run(tmp_path, 10, validate=lambda state: {"error": errors[int(state.step)]})
+    checkpoints = Checkpoints(tmp_path / "checkpoints", best_metric=BEST, create=False)
+    assert checkpoints.best_step() == 2
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["10", "2", "8"]
+    said = [r.getMessage() for r in caplog.records if "count as the best" in r.getMessage()]
+    expected = [f"{BEST} is nan at step 4", f"{BEST} is -inf at step 8"]
+    assert [line.split(":")[0] for line in said] == expected
+
+
 def test_finished_run_trains_no_further(tmp_path, caplog):
     first = run(tmp_path, 4)
     again = run(tmp_path, 4)
