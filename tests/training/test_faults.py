@@ -235,7 +235,7 @@ def free_address():
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
-def test_ctrl_c_on_one_process_stops_all_of_them_cleanly(tmp_path):
+def test_ctrl_c_on_one_process_stops_all_of_them_cleanly(tmp_path, usual_signals):
     """Joined by --distributed; the codes are those of single processes."""
     address = free_address()
     shared = ["--distributed", f"--coordinator={address}", "--num_processes=2"]
