@@ -86,7 +86,7 @@ def use_torch():
     import torch
 
     # As XLA does; PyTorch's threads, which start later, take it over. The toy batch of LaplaceKL is
-    # learned so well that a twentieth of the softmax is denormal, which is three times as slow.
+    # learned so well that its softmax has denormal values, and the step takes twice as long.
     torch.set_flush_denormal(True)
     if torch.cuda.is_available():
         torch.set_default_device("cuda")

@@ -20,10 +20,10 @@ flags.DEFINE_string("claim", "", "predict: a person of --gallery whom --input is
 
 def train(config, workdir):
     """Runs the stages of config.stages, goes on with unfinished ones, and evaluates."""
-    from jaxgen.tasks import dr_gan_data, dr_gan_report, dr_gan_stages
+    from jaxgen.tasks import dr_gan_data, dr_gan_protocol, dr_gan_stages
 
     sets = dr_gan_data.Sets(config)
-    dr_gan_report.check_test(config, sets)
+    dr_gan_protocol.check_test(config, sets)
     dr_gan_stages.run_stages(config, workdir, open_devices(config), sets)
     evaluate(config, workdir, sets)
 

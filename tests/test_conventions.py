@@ -6,6 +6,7 @@ import pkgutil
 import subprocess
 import sys
 
+import absl.logging
 import flax.linen as nn
 import pytest
 
@@ -57,6 +58,13 @@ def test_no_heavy_or_unsafe_import():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip().splitlines()[-1] == "[]", result.stderr
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_messages_are_seen_on_the_command_line(name):
+    """Command lines silence absl's logger, because Orbax logs with a traceback what it raises."""
+    if name != "jaxgen.data.builders.manual":  # which sets how much TFDS may say
+        assert getattr(importlib.import_module(name), "logging", None) is not absl.logging
 
 
 def test_importing_the_command_line_is_light():

@@ -48,7 +48,7 @@ def write_split(
         proposals: image -> (boxes [P, 4], scores [P]) of a detector.
         settings: config.crops.
         seed: of everything that is drawn.
-        facts: of `facts`; crops made with others are cut again.
+        facts: of `facts_of`; crops made with others are cut again.
         max_corrupt: scenes that may be unreadable, for each process; they are named and left out.
 
     Raises:
@@ -114,7 +114,7 @@ def write_split(
     _log.info("%s: %d crops, %d of them faces", folder, len(is_face), is_face.sum())
 
 
-def facts(scenes: Sequence, settings, seed: int, made_with: Mapping[str, Any]) -> dict[str, Any]:
+def facts_of(scenes: Sequence, settings, seed: int, made_with: Mapping[str, Any]) -> dict[str, Any]:
     """What the crops of a split hang on, as JSON has it.
 
     Args:

@@ -12,6 +12,7 @@ import hashlib
 import io
 import itertools
 import json
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 from PIL import Image
 
 from jaxgen.data import face_alignment, hashing, splits
@@ -29,6 +29,7 @@ from jaxgen.training import hosts
 UNKNOWN = -1  # pose class of a picture without a known yaw
 _SMALL, _MAPPED = 2**20, 2**30  # bytes of aligned pictures that need a file, and a mapping of it
 _CHUNK, _THREADS = 256, 2
+_log = logging.getLogger(__name__)
 
 
 class Faces(NamedTuple):
@@ -202,10 +203,8 @@ def _open_part(data_config, split) -> splits.Part:
     has_own = "validation" in part.data_set.builder.info.splits
     if not (has_own and part.held_out and part.split in ("train", "validation")):
         return part
-    logging.log_first_n(
-        logging.INFO,
+    _log.info(
         "%s has a validation split: it is used, and config.data.validation_fraction is not",
-        1,
         part.data_set.builder.name,
     )
     return splits.open_part({**data_config, "validation_fraction": 0.0}, split, **ask)

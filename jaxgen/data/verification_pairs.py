@@ -5,11 +5,11 @@ Pairs hold rows of a `recognition_sets.Faces`; scores of a pair are
 `recognition.over_folds(scores, pairs.same, pairs.fold)`.
 """
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 
 from jaxgen.data import hashing, text_files
 from jaxgen.data.builders import cfp, face_labels, face_templates, registry
@@ -18,6 +18,7 @@ from jaxgen.data.recognition_sets import Faces
 CFP_KINDS = {"FF": ("frontal", "frontal"), "FP": ("frontal", "profile")}
 CFP_FOLDS, CFP_PAIRS = 10, 350  # pairs of the same person in a fold, and as many of different ones
 CFP_PAIRS_PER_PERSON = 7  # on average in the official lists: 350 of the 50 people of a fold
+_log = logging.getLogger(__name__)
 
 
 class Pairs(NamedTuple):
@@ -91,7 +92,7 @@ def cfp_pairs(data_config, faces: Faces, kind: str) -> Pairs:
             'split; open the split "all", or use `drawn_pairs`'
         )
     if dropped:
-        logging.warning(
+        _log.warning(
             "CFP %s in %s: %d of %d pairs are left out because a picture is not there, %d of %d "
             "folds are left; do not compare with published results",
             *(kind, folder, dropped, dropped + len(pairs), left, CFP_FOLDS),

@@ -68,7 +68,7 @@ def cut_crops(
     learned = [stage for stage in GAN_STAGES[1:] if stages.trained_steps(workdir / stage)]
     for split in ("train", "validation"):
         folder = workdir / "crops" / split
-        facts = face_pair_files.facts(scenes[split], config.crops, config.seed, made_with)
+        facts = face_pair_files.facts_of(scenes[split], config.crops, config.seed, made_with)
         changed = face_pair_files.changes(folder, facts)
         if changed and learned:
             raise ConfigError(

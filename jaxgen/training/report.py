@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -46,6 +47,7 @@ def write_report(
     headline: Sequence[str] = (),
     meanings: Mapping[str, str] | None = None,
     summary: str = "",
+    facts: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Writes results.json, one PNG a picture, and index.html; of several processes the first one.
 
@@ -64,6 +66,7 @@ def write_report(
         meanings: metric -> meaning and unit, a few words. If given, the page shows the metrics
             that have one, and folds the others away.
         summary: a sentence or two below the title.
+        facts: what else results.json and the page say of the model, such as its stage.
 
     Returns:
         The path of index.html.
@@ -80,6 +83,7 @@ def write_report(
         "seed": int(seed),
         "images_per_second": _number("images_per_second", images_per_second),
         "config_hash": config_hash(config),
+        **facts,
     }
     numbers = {name: _number(name, value) for name, value in metrics.items()}
     _check_names(numbers, facts, pictures, headline)

@@ -48,7 +48,7 @@ def settings(**changes):
 
 def write(folder, scenes, proposals=nothing, *, made_with=None, max_corrupt=0, **changes):
     cut = settings(**changes)
-    facts = files.facts(scenes, cut, 0, made_with or {})
+    facts = files.facts_of(scenes, cut, 0, made_with or {})
     files.write_split(folder, scenes, proposals, cut, seed=0, facts=facts, max_corrupt=max_corrupt)
 
 
@@ -93,7 +93,7 @@ def test_unreadable_pictures_are_left_out_up_to_the_limit(tmp_path, monkeypatch,
 
 def test_changes_name_the_keys(tmp_path):
     scenes = Scenes(2)
-    facts = files.facts(scenes, settings(margin=1.5), 0, {"detector_step": 5})
+    facts = files.facts_of(scenes, settings(margin=1.5), 0, {"detector_step": 5})
     assert files.changes(tmp_path / "train", facts) == []  # nothing is there
     write(tmp_path / "train", scenes, made_with={"detector_step": 4}, margin=2.0)
     found = files.changes(tmp_path / "train", facts)

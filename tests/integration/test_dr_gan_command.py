@@ -18,6 +18,7 @@ from jaxgen.tasks import (
     dr_gan_data,
     dr_gan_evaluation,
     dr_gan_predict,
+    dr_gan_protocol,
     dr_gan_report,
     dr_gan_stages,
 )
@@ -175,7 +176,7 @@ def test_people_of_training_are_no_test(trained):
     config = trained[0].copy_and_resolve_references()
     config.test.gallery = config.test.probe = "train"
     with pytest.raises(ConfigError, match="people that training has not seen"):
-        dr_gan_report.open_test(config, dr_gan_data.Sets(config))
+        dr_gan_protocol.open_test(config, dr_gan_data.Sets(config))
 
 
 def test_the_training_set_by_its_own_name_is_still_the_training_set():
@@ -183,7 +184,7 @@ def test_the_training_set_by_its_own_name_is_still_the_training_set():
     config.test.update(name=config.data.name, gallery="train", probe="train")
     config.test.options = config.data.options
     with pytest.raises(ConfigError, match="people that training has not seen"):
-        dr_gan_report.open_test(config, dr_gan_data.Sets(config))
+        dr_gan_protocol.open_test(config, dr_gan_data.Sets(config))
 
 
 def test_sets_are_the_same_by_name_and_folder(tmp_path, monkeypatch):
@@ -222,10 +223,10 @@ def test_a_test_that_cannot_be_made_stops_before_training(change, message, tmp_p
 
 def test_too_few_people_to_calibrate_stop_before_training():
     config = default.get_config("smoke")
-    dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+    dr_gan_protocol.check_test(config, dr_gan_data.Sets(config))
     config.evaluate.false_accept_rate = 1e-6
     with pytest.raises(ValueError, match="different people to calibrate"):
-        dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+        dr_gan_protocol.check_test(config, dr_gan_data.Sets(config))
 
 
 @pytest.fixture
@@ -270,9 +271,9 @@ def test_a_set_without_poses_stops_before_training(own_people, tmp_path):
 def test_what_two_pictures_a_person_allow_is_measured(own_people, caplog):
     config = own_people(test=(0, 45))
     sets = dr_gan_data.Sets(config)
-    dr_gan_report.check_test(config, sets)
+    dr_gan_protocol.check_test(config, sets)
     assert "'test' of 'identity_folder'" in caplog.text and "no EER" in caplog.text
-    gallery, probes = dr_gan_report.open_test(config, sets)
+    gallery, probes = dr_gan_protocol.open_test(config, sets)
     both = [
         (dr_gan_evaluation.Encoded(np.eye(3), np.ones(3)), faces) for faces in (gallery, probes)
     ]
@@ -281,14 +282,14 @@ def test_what_two_pictures_a_person_allow_is_measured(own_people, caplog):
         features = np.random.default_rng(0).standard_normal((len(images), 3))
         return dr_gan_evaluation.Encoded(features, np.ones(len(images)))
 
-    numbers = dr_gan_report.recognition_numbers(config, encode, sets, *both, None)
+    numbers = dr_gan_protocol.recognition_numbers(config, encode, sets, *both, None)
     assert numbers["rank1"] == 100 and not {"eer", "tar_at_threshold"} & set(numbers)
     assert numbers["far_at_threshold"] >= 0
 
 
 def test_probes_without_a_yaw_are_measured_apart(own_people, caplog):
     config = own_people(test=(0, 45, -45, None))
-    dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+    dr_gan_protocol.check_test(config, dr_gan_data.Sets(config))
     assert "3 of 9 probes have an unknown yaw" in caplog.text
 
 
@@ -296,7 +297,7 @@ def test_held_out_people_who_cannot_calibrate_stop_before_training(own_people):
     config = own_people(train=(0,))
     message = r"held out of config\.data\.name='identity_folder'.*config\.data\.validation_fraction"
     with pytest.raises(ConfigError, match=message):
-        dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+        dr_gan_protocol.check_test(config, dr_gan_data.Sets(config))
 
 
 def test_pairs_of_one_kind_stop_before_training(trained, templates):
@@ -306,7 +307,7 @@ def test_pairs_of_one_kind_stop_before_training(trained, templates):
     config.test.probe = "test"
     message = r"'test' of 'face_templates' cannot be scored.*List pairs of the same person and"
     with pytest.raises(ConfigError, match=message):
-        dr_gan_report.check_test(config, dr_gan_data.Sets(config))
+        dr_gan_protocol.check_test(config, dr_gan_data.Sets(config))
 
 
 def test_given_validation_people_are_used_and_are_no_test(own_people, monkeypatch):
@@ -318,13 +319,13 @@ def test_given_validation_people_are_used_and_are_no_test(own_people, monkeypatc
     train, test = sets.open("train"), sets.open_test("test")
     monkeypatch.setattr(sets, "open", lambda split: train if split == "train" else test)
     with pytest.raises(ConfigError, match="'x0' is in training and in 'test'"):
-        dr_gan_report.open_test(config, sets)
+        dr_gan_protocol.open_test(config, sets)
 
 
 def test_gallery_may_be_the_most_frontal_probes(trained):
     config = trained[0].copy_and_resolve_references()
     config.test.gallery = ""
-    gallery, probes = dr_gan_report.open_test(config, dr_gan_data.Sets(config))
+    gallery, probes = dr_gan_protocol.open_test(config, dr_gan_data.Sets(config))
     assert sorted(gallery.identity) == list(range(len(probes.people)))
     assert (gallery.yaw == 0).all() and not set(gallery.name) & set(probes.name)
     assert isinstance(gallery, recognition_sets.Faces)
@@ -367,7 +368,7 @@ def test_protocol_of_another_set_is_refused(trained):
     config.test.protocol = "official_folds"
     faces = dr_gan_data.Sets(config).open("train")
     with pytest.raises(ConfigError, match=r"config\.test\.name='cfp'"):
-        dr_gan_report.open_pairs(config, faces)
+        dr_gan_protocol.open_pairs(config, faces)
 
 
 def test_predict_identifies_ranks_and_turns_pictures(trained, gallery, tmp_path):

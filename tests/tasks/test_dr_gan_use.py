@@ -14,6 +14,7 @@ from jaxgen.tasks import (
     dr_gan_evaluation,
     dr_gan_figures,
     dr_gan_predict,
+    dr_gan_protocol,
     dr_gan_report,
 )
 from jaxgen.tasks.dr_gan_evaluation import Encoded
@@ -377,11 +378,11 @@ def test_a_picture_in_two_templates_is_no_pair_of_one_person():
     def encode(images):
         return encoded(features)
 
-    once = dr_gan_report.calibration_numbers(
+    once = dr_gan_protocol.calibration_numbers(
         config, encode, Sets(), made_faces(identity), encoded(features)
     )
     both = encoded(np.tile(features, (2, 1)))
-    assert dr_gan_report.calibration_numbers(config, encode, Sets(), twice, both) == once
+    assert dr_gan_protocol.calibration_numbers(config, encode, Sets(), twice, both) == once
     # Two people on one picture are two faces.
     shared = made_faces([0, 1], subset=["a", "b"], name=["a/1.jpg", "b/1.jpg"])
     assert len(dr_gan_data.distinct_pictures(config, shared)) == 2

@@ -5,12 +5,12 @@ files of the same content. Files of different sizes are never read.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from absl import logging
-
 RULES = ("error", "warn", "ignore")
+_log = logging.getLogger(__name__)
 
 
 def find_duplicates(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Path, Path]]:
@@ -48,7 +48,7 @@ def check_duplicates(train: Iterable[Path], test: Iterable[Path], *, rule: str) 
     )
     if rule == "error":
         raise ValueError(message)
-    logging.warning("%s", message)
+    _log.warning("%s", message)
 
 
 def _digest(path: Path) -> bytes:

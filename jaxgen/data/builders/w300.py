@@ -9,10 +9,10 @@ protocol splits of the field are sums of them, see `PROTOCOL`. The face box is t
 the 68 labelled points ("ground truth box"), for lack of a detector that everyone shares.
 """
 
+import logging
 from pathlib import Path
 
 import tensorflow_datasets as tfds
-from absl import logging
 
 from jaxgen.data.builders import face_sets, images, pts
 
@@ -36,6 +36,7 @@ PROTOCOL = {
     "private": ("private_indoor", "private_outdoor"),
 }
 PROTOCOL["test"] = PROTOCOL["full"]
+_log = logging.getLogger(__name__)
 
 
 class W300(face_sets.FaceBuilder):
@@ -77,7 +78,7 @@ class W300(face_sets.FaceBuilder):
                 f"{[part for part in FOLDERS if found[part]]}"
             )
         if not complete:
-            logging.warning("300-W in %s is not complete:\n%s", root, report)
+            _log.warning("300-W in %s is not complete:\n%s", root, report)
         return parts
 
 

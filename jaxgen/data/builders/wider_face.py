@@ -14,13 +14,13 @@ width or height, and boxes that lie outside the image, are left out; how many is
     image uint8 [H, W, 3]; boxes float32 [N, 4]; flags int32 [N, 6], see FLAGS; name, group
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 
 from jaxgen.data import text_files
 from jaxgen.data.builders import images, manual
@@ -28,6 +28,7 @@ from jaxgen.data.builders import images, manual
 # 0 is the usual: clear, typical expression, normal light, valid, not covered, typical pose.
 FLAGS = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
 PUBLISHED = {"train": 12_880, "val": 3_226}
+_log = logging.getLogger(__name__)
 
 
 class Annotation(NamedTuple):
@@ -197,7 +198,7 @@ def _examples(folder: Path, annotations: list[Annotation]) -> Iterator[dict]:
             "group": name,
         }
     if dropped:
-        logging.warning(
+        _log.warning(
             "%s: left out %d boxes without width or height, or outside of their image",
             *(folder, dropped),
         )

@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-from absl import logging
 from PIL import Image
 
 from jaxgen.data import face_alignment, recognition_sets
@@ -98,10 +97,15 @@ def test_people_are_held_out_whole(people, opened):
     assert len(everybody.people) == 5
 
 
-def test_given_splits_are_taken(tmp_path, people, opened):
-    root = tmp_path / "given"
-    for person, split in (("p0", "train"), ("p1", "train"), ("p2", "test")):
+def in_splits(people, root, **splits):
+    """The folder with each of these people in one split."""
+    for person, split in splits.items():
         shutil.copytree(people / person, root / split / person)
+    return root
+
+
+def test_given_splits_are_taken(tmp_path, people, opened):
+    root = in_splits(people, tmp_path / "given", p0="train", p1="train", p2="test")
     assert opened("identity_folder", root, "test").people == ("p2",)
     shutil.copytree(people / "p3", root / "train" / "p2")
     with pytest.raises(ValueError, match="'p2' is in train/ and in test/"):
@@ -109,9 +113,7 @@ def test_given_splits_are_taken(tmp_path, people, opened):
 
 
 def test_no_two_given_splits_share_a_person(tmp_path, people, opened):
-    root = tmp_path / "given"
-    for person, split in (("p0", "train"), ("p1", "validation"), ("p2", "test")):
-        shutil.copytree(people / person, root / split / person)
+    root = in_splits(people, tmp_path / "given", p0="train", p1="validation", p2="test")
     assert opened("identity_folder", root, "validation").people == ("p1",)
     shutil.copytree(people / "p3", root / "validation" / "p2")
     with pytest.raises(ValueError, match="'p2' is in validation/ and in test/"):
@@ -119,9 +121,8 @@ def test_no_two_given_splits_share_a_person(tmp_path, people, opened):
 
 
 def test_a_given_validation_split_goes_before_a_fraction(tmp_path, people):
-    root = tmp_path / "given"
-    for person, split in (("p0", "train"), ("p1", "train"), ("p2", "validation"), ("p3", "test")):
-        shutil.copytree(people / person, root / split / person)
+    splits = dict(p0="train", p1="train", p2="validation", p3="test")
+    root = in_splits(people, tmp_path / "given", **splits)
     data = {"name": "identity_folder", "manual_dir": str(root), "validation_fraction": 0.5}
     data["data_dir"] = str(tmp_path / "tfds")
     found = {
@@ -265,8 +266,8 @@ def test_a_picture_of_train_and_test_is_found(tmp_path, people, opened, caplog):
     shutil.copy(root / "train" / "p0" / "0.jpg", root / "test" / "p1" / "copy.jpg")
     with pytest.raises(ValueError, match=r"p1/copy\.jpg = .*train/p0/0\.jpg"):
         opened("identity_folder", root, "train")
-    logging.use_absl_handler()
     opened("identity_folder", root, "train", duplicates="warn")
+    assert "p1/copy.jpg" in caplog.text
     with pytest.raises(ValueError, match="duplicates"):
         opened("identity_folder", root, "train", duplicates="maybe")
     # Validation chooses checkpoints, so a test picture may not be there either.

@@ -67,7 +67,7 @@ def test_boxes_flags_and_splits(crowd, tmp_path):
 
 
 def test_boxes_outside_are_cut_or_left_out_and_counted(crowd, tmp_path, caplog):
-    with caplog.at_level(logging.WARNING, logger="absl"):
+    with caplog.at_level(logging.WARNING, logger="jaxgen"):
         (scene,) = face_scenes.open_face_scenes(config_of(crowd, tmp_path), "val")
     np.testing.assert_allclose(scene["boxes"], [[69.5, 49.5, 79.5, 59.5], [-0.5, -0.5, 3.5, 3.5]])
     messages = [record.getMessage() for record in caplog.records]
