@@ -70,7 +70,7 @@ def jaxgen_run(*, batch, features, blocks, size, remat, cores):
     return run
 
 
-def torch_run(*, batch, features, blocks, size, channels_last, keep_freed, cores):
+def torch_run(*, batch, features, blocks, size, channels_last, keep_freed, compiled, cores):
     """The same in PyTorch."""
     timing.restrict(cores)
     if keep_freed:
@@ -86,6 +86,8 @@ def torch_run(*, batch, features, blocks, size, channels_last, keep_freed, cores
     images = torch.from_numpy(images)
     source, target = (x.to(device).contiguous(memory_format=layout) for x in images)
     translation = peer.Translation(features, blocks, layout)
+    if compiled:
+        timing.compile_networks(translation)
     return lambda: translation.step(source, target)
 
 
@@ -109,6 +111,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cores", type=int, default=0, help="use so many only; 0: all")
     parser.add_argument("--memory", action="store_true", help="print the memory, time nothing")
+    parser.add_argument("--compiled", action="store_true", help="torch.compile as a peer, too")
     parser.add_argument("--record", action="store_true", help="append to docs/results/speed.jsonl")
     args = parser.parse_args()
     chosen = (args.batch, args.features, args.blocks)
@@ -129,7 +132,7 @@ def measure(setting, args):
         return
     options = dict(batch=batch, features=features, blocks=blocks, size=args.size, cores=args.cores)
     contestants = {"jaxgen": (jaxgen_run, options | dict(remat=False))}
-    contestants |= timing.torch_variants(torch_run, options)
+    contestants |= timing.torch_variants(torch_run, options, compiled=args.compiled)
     seconds = timing.interleaved(contestants, rounds=args.rounds)
     name = "cycada_translation_step"
     timing.report(f"{name} {variant}", seconds, ours="jaxgen", items=batch)

@@ -109,7 +109,7 @@ def jaxgen_gradient(config, part, batch):
     return lambda v, *inputs: compiled(v["params"], v["batch_stats"], *inputs), inputs
 
 
-def torch_run(*, part, people, images, size, width, channels_last, keep_freed, cores):
+def torch_run(*, part, people, images, size, width, channels_last, keep_freed, compiled, cores):
     """The same in PyTorch, as `jaxgen_run`."""
     timing.restrict(cores)
     if keep_freed:
@@ -126,6 +126,8 @@ def torch_run(*, part, people, images, size, width, channels_last, keep_freed, c
         people=IDENTITIES, poses=POSES, features=model.features, noise=model.noise, size=size,
         width=width, halvings=model.halvings, memory_format=layout,
     )  # fmt: skip
+    if compiled:
+        timing.compile_networks(gan)
     batch = make_batch(people, images, size)
     floats = batch["image"].reshape(-1, size, size, 3).transpose(0, 3, 1, 2) / np.float32(127.5)
     pixels = torch.from_numpy(floats - 1).to(device).contiguous(memory_format=layout)
@@ -148,6 +150,7 @@ def main():
     parser.add_argument("--part", choices=PARTS, default="step")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cores", type=int, default=0, help="use so many only; 0: all")
+    parser.add_argument("--compiled", action="store_true", help="torch.compile as a peer, too")
     parser.add_argument("--record", action="store_true", help="append to docs/results/speed.jsonl")
     args = parser.parse_args()
     chosen = (args.people, args.images, args.size, args.width)
@@ -161,7 +164,8 @@ def main():
             part=args.part, people=people, images=images, size=size, width=width, cores=args.cores
         )
         seconds = timing.interleaved(
-            {"jaxgen": (jaxgen_run, options)} | timing.torch_variants(torch_run, options),
+            {"jaxgen": (jaxgen_run, options)}
+            | timing.torch_variants(torch_run, options, compiled=args.compiled),
             rounds=args.rounds,
         )
         name, count = f"dr_gan_{args.part}", people * images

@@ -85,7 +85,7 @@ def jaxgen_run(*, batch, width, norm, dropout, train):
     return run
 
 
-def torch_run(*, batch, width, norm, dropout, train, channels_last, keep_freed):
+def torch_run(*, batch, width, norm, dropout, train, channels_last, keep_freed, compiled):
     """The same in PyTorch."""
     if keep_freed:
         from jaxgen import host_memory
@@ -101,6 +101,8 @@ def torch_run(*, batch, width, norm, dropout, train, channels_last, keep_freed):
     images = images.contiguous(memory_format=layout)
     points = torch.from_numpy(points).to(device)
     net = peer.LandmarkNet(POINTS, width, norm, dropout).to(memory_format=layout).train(train)
+    if compiled:
+        timing.compile_networks(net)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-5)
 
     def infer():
@@ -122,6 +124,7 @@ def main():
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--norm", choices=["none", "batch"], default="none")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--compiled", action="store_true", help="torch.compile as a peer, too")
     parser.add_argument("--record", action="store_true", help="append to docs/results/speed.jsonl")
     args = parser.parse_args()
     dropout = 0.2 if args.norm == "none" else 0.0
@@ -130,7 +133,7 @@ def main():
     for name, train in (("laplace_train_step", True), ("laplace_inference", False)):
         options = dict(network, train=train)
         contestants = {"jaxgen": (jaxgen_run, options)}
-        contestants |= timing.torch_variants(torch_run, options)
+        contestants |= timing.torch_variants(torch_run, options, compiled=args.compiled)
         seconds = timing.interleaved(contestants, rounds=args.rounds)
         timing.report(f"{name} {variant}", seconds, ours="jaxgen", items=args.batch)
         if args.record:

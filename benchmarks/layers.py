@@ -2,10 +2,12 @@
 
     python -m benchmarks.layers
     python -m benchmarks.layers --batch=16 --record
+    python -m benchmarks.layers --parts --batch=16
 
 Batch normalisation with ELU against Flax's and PyTorch's, at the maps of DR-GAN's encoder; its
 convolutions, each with the gradients to input and kernel, against PyTorch's and the form that XLA
-has. PyTorch runs channels-last. Needs the extra "bench".
+has. PyTorch runs channels-last. --parts times the convolution and both gradients apart from each
+other, at the maps of the tiny-face generator instead. Needs the extra "bench".
 """
 
 import argparse
@@ -16,6 +18,9 @@ from benchmarks import timing
 
 # (side of the map, channels in, channels out, stride): DR-GAN's encoder at 48 px and width 1/4.
 CONVOLUTIONS = ((48, 3, 8, 1), (48, 8, 16, 1), (48, 16, 16, 2), (24, 16, 32, 1), (12, 24, 48, 1))
+# (side of the map, channels in, channels out): the tiny-face generator's largest maps.
+GENERATOR_CONVOLUTIONS = ((64, 16, 16), (64, 16, 64), (64, 64, 64))
+PARTS = ("forward", "to_input", "to_kernel")
 NORMS = ((48, 8), (48, 16), (24, 32), (12, 48))  # (side, channels)
 
 
@@ -110,10 +115,45 @@ def convolution_run(*, library, batch, side, before, after, stride):
     return jax_gradient(lambda x, k: form(x, k, stride, 1), image, kernel)
 
 
+def convolution_part_run(*, library, part, batch, side, before, after):
+    """A 3 x 3 convolution that keeps the size, or one of its gradients."""
+    from jaxgen import host_memory
+
+    host_memory.keep_freed()
+    image, kernel = random(batch, side, side, before), random(3, 3, before, after)
+    towards = random(batch, side, side, after)
+    if library == "pytorch":
+        import torch
+        import torch.nn.functional as F
+
+        image, towards = (torch.from_numpy(a).permute(0, 3, 1, 2) for a in (image, towards))
+        kernel = torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+        if part == "forward":
+            return lambda: F.conv2d(image, kernel, padding=1)
+        wanted = (part == "to_input", part == "to_kernel", False)
+        ones = (1, 1)
+        return lambda: torch.ops.aten.convolution_backward(
+            towards, image, kernel, None, ones, ones, ones, False, (0, 0), 1, wanted
+        )
+    import jax
+
+    from jaxgen.models import convolution
+
+    def compute(image, kernel, towards):
+        if part == "forward":
+            return convolution.convolve(image, kernel, 1, 1)
+        _, pull = jax.vjp(lambda x, k: convolution.convolve(x, k, 1, 1), image, kernel)
+        return pull(towards)[PARTS.index(part) - 1]
+
+    inputs, compiled = jax.device_put((image, kernel, towards)), jax.jit(compute)
+    return lambda: jax.block_until_ready(compiled(*inputs))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--parts", action="store_true", help="forward and gradients, one by one")
     parser.add_argument("--record", action="store_true", help="append to docs/results/speed.jsonl")
     args = parser.parse_args()
 
@@ -128,6 +168,14 @@ def main():
             facts = dict(ours="jaxgen", items=args.batch)
             timing.append(timing.records("layers", name, variant, seconds, **facts))
 
+    if args.parts:
+        for side, before, after in GENERATOR_CONVOLUTIONS:
+            for part in PARTS:
+                variant = f"side={side},channels={before}-{after},part={part},batch={args.batch}"
+                layer = dict(side=side, before=before, after=after, part=part)
+                libraries = ("jaxgen", "pytorch")
+                compare("convolution_part", variant, convolution_part_run, libraries, **layer)
+        return
     for side, channels in NORMS:
         variant = f"side={side},channels={channels},batch={args.batch}"
         libraries = ("jaxgen", "flax", "pytorch")

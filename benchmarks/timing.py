@@ -104,25 +104,42 @@ def gpu_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
-def torch_variants(factory: Callable, options: dict) -> dict[str, tuple[Callable, dict]]:
+def compile_networks(holder) -> None:
+    """Lets torch.compile have every network that `holder` is, or has as an attribute."""
+    import torch
+
+    held = [holder] if isinstance(holder, torch.nn.Module) else vars(holder).values()
+    for network in held:
+        if isinstance(network, torch.nn.Module):
+            network.compile()
+
+
+def torch_variants(
+    factory: Callable, options: dict, *, compiled: bool = False
+) -> dict[str, tuple[Callable, dict]]:
     """PyTorch in both layouts, each with its own memory settings and with jaxgen's.
 
     On a GPU there are no memory settings of the host to compare.
 
     Args:
-        factory: takes channels_last and keep_freed besides the options.
+        factory: takes channels_last, keep_freed and compiled besides the options.
         options: keyword arguments of all.
+        compiled: also run the networks as torch.compile makes them, with jaxgen's memory settings.
 
     Returns:
         Contestants for `interleaved`.
     """
+    settings = [(kept, False) for kept in ((False,) if gpu_name() else (False, True))]
+    if compiled:
+        settings.append((not gpu_name(), True))
     return {
-        f"pytorch {layout}{' keep_freed' * kept}": (
+        f"pytorch {layout}{' keep_freed' * kept}{' compiled' * fused}": (
             factory,
-            options | dict(channels_last=layout == "channels_last", keep_freed=kept),
+            options
+            | dict(channels_last=layout == "channels_last", keep_freed=kept, compiled=fused),
         )
         for layout in ("nchw", "channels_last")
-        for kept in ((False,) if gpu_name() else (False, True))
+        for kept, fused in settings
     }
 
 

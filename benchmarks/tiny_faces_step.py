@@ -82,7 +82,7 @@ def jaxgen_run(*, step, batch, low, width, blocks, cores):
     return run
 
 
-def torch_run(*, step, batch, low, width, blocks, channels_last, keep_freed, cores):
+def torch_run(*, step, batch, low, width, blocks, channels_last, keep_freed, compiled, cores):
     """The same in PyTorch."""
     timing.restrict(cores)
     if keep_freed:
@@ -98,6 +98,8 @@ def torch_run(*, step, batch, low, width, blocks, channels_last, keep_freed, cor
         width=width, blocks=blocks, features=FEATURES, stages=STAGES, side=4 * low,
         memory_format=layout,
     )  # fmt: skip
+    if compiled:
+        timing.compile_networks(gan)
     parts = make_batch(batch, low)
 
     def images(name):
@@ -146,6 +148,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cores", type=int, default=0, help="use so many only; 0: all")
     parser.add_argument("--parity", action="store_true", help="compare values, time nothing")
+    parser.add_argument("--compiled", action="store_true", help="torch.compile as a peer, too")
     parser.add_argument("--record", action="store_true", help="append to docs/results/speed.jsonl")
     args = parser.parse_args()
     if args.parity:
@@ -165,7 +168,7 @@ def measure(step, setting, args):
         variant += f",cores={args.cores}"
     options = dict(step=step, batch=batch, low=low, width=width, blocks=blocks, cores=args.cores)
     contestants = {"jaxgen": (jaxgen_run, options)}
-    contestants |= timing.torch_variants(torch_run, options)
+    contestants |= timing.torch_variants(torch_run, options, compiled=args.compiled)
     seconds = timing.interleaved(contestants, rounds=args.rounds)
     name = f"tiny_faces_{step}_step"
     timing.report(f"{name} {variant}", seconds, ours="jaxgen", items=batch)

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom on a CPU."""
+"""The notebooks run from top to bottom on a CPU: `pytest -m notebook`."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize(
     ("name", "last_words"),
     [
