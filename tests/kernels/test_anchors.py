@@ -74,6 +74,33 @@ def test_the_best_anchor_of_a_face_is_its_own():
     assert learned == {0, 1}
 
 
+def test_anchors_between_both_limits_learn_nothing():
+    box = np.float32([10, 10, 22, 22])  # 12 pixels, between two sizes
+    found = match(*faces_of(box))
+    overlap = np.asarray(box_kernels.iou(box, GRID))
+    between = (overlap >= 0.3) & (overlap < 0.5) & ~np.asarray(found.positive)
+    assert between.any() and not np.asarray(found.negative)[between].any()
+
+
+def test_anchors_that_hardly_overlap_a_tiny_face_are_not_called():
+    # 2 pixels: 4 / 64 of an anchor of 8 is less than `compensate_iou`.
+    found = match(*faces_of([16.5, 16.5, 18.5, 18.5]))
+    assert found.positive.sum() == 1
+
+
+def test_a_better_fitting_face_does_not_take_the_best_anchor_of_another():
+    mine, other = 2 * (3 * 8 + 3), 2 * (3 * 8 + 4)  # neighbours of size 8
+    centre = (GRID[mine, :2] + GRID[mine, 2:]) / 2
+    tiny = np.concatenate([centre - 2, centre + 2])
+    moved = GRID[other] - np.float32([1.5, 0, 1.5, 0])
+    overlap = np.asarray(box_kernels.pairwise_iou(np.stack([tiny, moved]), GRID))
+    assert overlap[0].argmax() == mine and overlap[1, mine] > overlap[0, mine]
+    assert overlap[1].argmax() == other
+    found = match(*faces_of(tiny, moved))
+    assert found.positive[mine] and found.face[mine] == 0
+    assert found.positive[other] and found.face[other] == 1
+
+
 def test_ignored_faces_are_neither():
     box = [8, 8, 24, 24]
     inside = (GRID[:, :2] >= 8).all(1) & (GRID[:, 2:] <= 24).all(1)

@@ -133,6 +133,18 @@ def test_a_suppressed_box_suppresses_nobody():
     np.testing.assert_allclose(np.asarray(found.scores)[:3], [0.9, 0.7, 0], atol=1e-6)
 
 
+def test_limits_are_kept():
+    boxes = jnp.array([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4]])  # IoU 0.5, 0.4, 0.8
+    best = kernels.top_k(boxes, jnp.array([0.75, 0.5, 0.25]), k=3, floor=0.25)
+    assert best.valid.all()  # a score at the floor counts
+    kept = kernels.nms(best, iou_threshold=0.5, k=3)
+    np.testing.assert_allclose(kept.scores, [0.75, 0.5, 0])  # an overlap of the limit is none
+
+
+def test_a_square_is_as_large_as_the_longer_side():
+    np.testing.assert_allclose(kernels.square(jnp.array([0.0, 0, 10, 4])), [0, -3, 10, 7])
+
+
 def test_images_are_judged_apart():
     rng = np.random.default_rng(3)
     boxes = np.stack([random_boxes(rng, COUNT, spread=20) for _ in range(3)])

@@ -122,6 +122,30 @@ def test_each_height_is_judged_by_itself():
     }
 
 
+def test_boxes_of_equal_score_are_one_point_of_the_curve():
+    tied = [predictions((FACE, 0.5), (FAR, 0.5))]
+    assert detection.average_precision(tied, [truth(FACE)]) == pytest.approx(50)
+    curve = detection.roc(tied, [truth(FACE)])
+    assert (detection.rate_at(curve, 0), detection.rate_at(curve, 1)) == (0, 100)
+
+
+def test_an_overlap_of_exactly_one_half_is_enough():
+    half = [predictions(([0, 0, 10, 5], 0.9))]
+    assert detection.average_precision(half, [truth([0, 0, 10, 10])]) == pytest.approx(100)
+
+
+def test_a_size_is_that_of_the_face_and_holds_its_lower_end():
+    # A face of 15 pixels, found by a box of 17.
+    found, true = [predictions(([0, 0, 15, 17], 0.9))], [truth([0, 0, 15, 15])]
+    assert detection.average_precision(found, true, heights=(10, 16)) == pytest.approx(100)
+    sixteen = [0, 0, 16, 16]
+    by_height = detection.average_precision_by_height(
+        [predictions((sixteen, 0.9))], [truth(sixteen)]
+    )
+    assert by_height["ap_height_16_32"] == pytest.approx(100)
+    assert np.isnan(by_height["ap_height_10_16"])
+
+
 def test_tiny_faces_are_judged_together():
     # One of 8 and one of 12 pixels: the wrong tiny box comes before both.
     eight, twelve, large = [0, 0, 6, 8], [40, 40, 50, 52], [90, 90, 190, 200]

@@ -91,14 +91,14 @@ EYE_FLIPS = {  # left-right pairs of the published flip tables that touch the ey
     98: [(60, 72), (96, 97)],
     29: [(8, 9), (16, 17)],
     19: [(6, 11), (7, 10)],
+    106: [(66, 79)],  # no pupils
 }
 
 
 @pytest.mark.parametrize("points", EYE_FLIPS)
 def test_the_two_ends_are_each_others_mirror_image(points):
     mirror = dict(EYE_FLIPS[points])
-    for table in (nz.EYE_CORNERS, nz.PUPILS):
-        left, right = table[points]
+    for left, right in (table[points] for table in (nz.EYE_CORNERS, nz.PUPILS) if points in table):
         assert sorted(mirror[i] for i in left) == sorted(right)
 
 
@@ -177,6 +177,13 @@ def test_summary_names_the_normaliser_everywhere_it_matters():
     assert summary["failure_rate_0.10"] == lm.failure_rate(errors, 10.0)
     assert summary["faces"] == 5
     assert lm.normalizer_of(summary) == "inter_pupil"
+
+
+def test_frames_of_one_video_are_drawn_together():
+    pred, true = faces()
+    summary = lm.summarise(pred, true, normalizer="box_size", groups=["video"] * 5)
+    low, high = summary["nme_box_size_low"], summary["nme_box_size_high"]
+    assert low == pytest.approx(summary["nme_box_size"]) == high  # one video: nothing to draw
 
 
 def test_subsets_are_summaries_of_their_rows_and_may_overlap():

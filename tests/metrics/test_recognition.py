@@ -208,6 +208,22 @@ def test_calibration_keeps_its_promise(far):
         assert accepted == pytest.approx(metrics.tar_at_far(metrics.roc(scores, labels), far))
 
 
+def test_rates_that_floats_cannot_say_are_met():
+    # 0.29 * 100 is 28.999999999999996.
+    scores, labels = np.r_[np.arange(100) / 100, 2, 2], np.arange(102) >= 100
+    threshold = metrics.threshold_at_far(scores, labels, 0.29)
+    assert np.sum(scores[~labels] >= threshold) == 29
+    # One of three is 33.3 %: a limit of 34 % lies between the two lowest accepted scores.
+    threshold = metrics.threshold_at_far([0.9, 0.3, 0.2, 0.1], [True, False, False, False], 0.34)
+    assert 0.2 < threshold <= 0.3
+
+
+def test_a_fold_is_judged_by_the_threshold_of_the_others():
+    found = metrics.over_folds([0.6, 0.5, 0.4, 0.3], [True, False, True, False], [0, 0, 1, 1])
+    assert found.accuracy == 50
+    np.testing.assert_allclose(found.threshold, [0.35, 0.55])
+
+
 def test_calibration_needs_enough_pairs():
     with pytest.raises(ValueError, match=r"needs 1000 pairs of different people.* got 50"):
         metrics.threshold_at_far(np.arange(100.0), np.arange(100) < 50, 1e-3)

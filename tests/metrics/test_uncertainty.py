@@ -76,6 +76,12 @@ def test_calibration_bins_hold_equal_shares_and_the_true_means():
     assert un.calibration_error(scale, scale) == 0
 
 
+def test_a_bin_counts_as_much_as_it_holds():
+    # Three rows of scale and error 1; one of scale 2 and error 6. Mean error 9 / 4, mean gap 4 / 4.
+    found = un.calibration_error([1, 1, 1, 2], [1, 1, 1, 6], bins=2)
+    assert found == pytest.approx(100 * 4 / 9)
+
+
 def test_calibration_of_equal_scales_is_one_bin():
     found = un.calibration(np.full(7, 2.0), np.arange(7.0), bins=5)
     assert found.count.tolist() == [7] and found.error.tolist() == [3.0]
@@ -127,6 +133,15 @@ def test_size_of_the_picture_changes_nothing():
     assert un.summarise(3 * scale, 3 * pred, 3 * true, lengths=inter_ocular) == pytest.approx(
         expected
     )
+
+
+def test_every_face_is_measured_in_its_own_length():
+    scale, pred, true = laplace_faces(count=20)
+    expected = un.summarise(scale, pred, true, lengths=np.full(20, 60.0))
+    size = np.geomspace(1, 100, 20)[:, None, None]
+    found = un.summarise(size * scale, size * pred, size * true, lengths=60 * size[:, 0, 0])
+    del expected["calibration_error_scale"], found["calibration_error_scale"]  # of pixels
+    assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from jaxgen.tasks import cycada, cycada_alignment, cycada_evaluation, cycada_tra
 from jaxgen.tasks.cycada_schema import check_config
 from jaxgen.training import mesh
 from jaxgen.training.errors import ConfigError
-from jaxgen.training.state import run_key
+from jaxgen.training.optimiser import make_optimiser
+from jaxgen.training.state import new_player, run_key
 
+DOMAINS = ("source", "target")
 ROADS = ("gta5_drn26", "gta5_fcn8s")
 BATCH = 16  # two parts for each of eight devices
 
@@ -104,6 +106,12 @@ def test_image_of_class_255_counts(batch):
     logits = jnp.zeros((BATCH, 300)).at[:, 255].set(5.0)
     assert cycada.accuracy_of(logits, labels, ignore=cycada.ignored(config)) == 1
     assert cycada.ignored(camvid.get_config()) == 255
+
+
+def test_pixels_without_label_are_neither_right_nor_wrong():
+    logits = jax.nn.one_hot(jnp.array([0, 1, 2, 255 % 3]), 3)
+    labels = jnp.array([0, 1, 1, 255])
+    np.testing.assert_allclose(cycada.accuracy_of(logits, labels, ignore=255), 2 / 3)
 
 
 def test_label_maps_know_255_classes():
@@ -213,6 +221,64 @@ def test_semantic_loss_asks_the_judge_about_the_same_image(batch, judge, labels)
         np.testing.assert_allclose(metrics[f"semantic_{name}"], expected, rtol=1e-4)
 
 
+class Scaling:
+    """A network with one weight, which it multiplies images by."""
+
+    def __init__(self, config):
+        del config
+
+    def apply(self, variables, images, **options):
+        return images * variables["params"]["weight"]
+
+
+@pytest.fixture
+def scaling(monkeypatch):
+    """Generators that scale, and a discriminator that says the mean of an image."""
+    monkeypatch.setattr(cycada_translation, "generator_net", Scaling)
+    monkeypatch.setattr(cycada_translation, "_criticise", lambda c, p, x: p + x.mean((1, 2, 3)))
+
+
+def test_terms_of_the_generators_by_hand(scaling):
+    weights = {f"{term}_{name}": 1.0 for term in ("cycle", "identity") for name in DOMAINS}
+    config = tiny(**{"translation.semantic.mode": "none", "translation.loss": "least_squares"})
+    config.translation.weights.update(weights)
+    real = {"source": jnp.full((2, 4, 4, 1), 0.4), "target": jnp.full((2, 4, 4, 1), -0.2)}
+    critics = SimpleNamespace(params={"target": 0.0, "source": 0.1})
+    state = SimpleNamespace(discriminators=critics)
+
+    def terms_of(target, source):
+        params = {"target": {"weight": target}, "source": {"weight": source}}
+        return cycada_translation._generator_terms(config, state, run_key(0), params, real, None)[0]
+
+    found = terms_of(0.5, 3.0)
+    # 0.4 becomes 0.2 and comes back as 0.6; -0.2 becomes -0.6 and comes back as -0.3.
+    expected = {
+        "adversarial_target": 0.64, "adversarial_source": 1.5**2,
+        "cycle_source": 0.2, "cycle_target": 0.1,
+        "identity_source": 0.8, "identity_target": 0.1,
+    }  # fmt: skip
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected)
+    # The discriminator's opinion moves the generator: d (0.4 w - 1)^2 / dw at 0.5.
+    gradient = jax.grad(lambda w: terms_of(w, 3.0)["adversarial_target"])(0.5)
+    np.testing.assert_allclose(gradient, -0.64, rtol=1e-5)
+
+
+def test_pixels_without_label_ask_for_no_meaning(monkeypatch):
+    class Judge(Scaling):
+        def apply(self, variables, images, **options):
+            return jnp.stack([images[..., 0], -images[..., 0]], -1)
+
+    monkeypatch.setattr(cycada_translation, "task_net", Judge)
+    config = tiny()
+    assert config.translation.semantic.labels == "argmax"
+    images = {name: jnp.full((2, 4, 4, 1), 0.5) for name in ("source", "target")}
+    state = SimpleNamespace(judge=None)
+    for labels, is_asked in ((jnp.full((2, 4, 4), 3), True), (jnp.full((2, 4, 4), -1), False)):
+        found = cycada_translation._semantic_terms(config, state, None, images, images, labels)
+        assert (found["semantic_target"] > 0) == is_asked
+        assert found["semantic_source"] > 0
+
+
 def test_discriminators_see_real_images_of_their_own_domain(batch, judge, translated):
     """Least squares: (D(real) - 1)^2 and D(translation)^2, half of each, over both domains."""
     before, _, metrics, _ = translated
@@ -249,6 +315,48 @@ def test_network_stays_while_the_gate_is_shut(batch, judge):
     chex.assert_trees_all_equal(state.network.params, judge["params"])
     assert changed(state.discriminator.params, align_init(judge).discriminator.params)
     assert [float(metrics["gate"]) for metrics in trace] == [0, 0, 0]
+
+
+def test_alignment_step_by_hand(monkeypatch):
+    """Features are one number, 2 of the source and -1 of the target; the discriminator scales."""
+
+    def features(config, variables, images):
+        return jnp.full((len(images), 1), variables["params"]["number"])
+
+    def train_features(config, player, params, images, key):
+        return features(config, {"params": params}, images), player.batch_stats
+
+    def discriminate(config, params, features, key):
+        towards_source = features * params["weight"]
+        return jnp.concatenate([-towards_source, towards_source], -1)
+
+    for function in (features, train_features, discriminate):
+        monkeypatch.setattr(cycada_alignment, f"_{function.__name__}", function)
+    config = tiny(**{"alignment.discriminator_optimiser.learning_rate": 0.1})
+
+    def player(section, **params):
+        variables = {"params": jax.tree.map(jnp.float32, params)}
+        return new_player(variables, make_optimiser(section, 10), ema=False)
+
+    sections = config.alignment
+    state = cycada_alignment.State(
+        step=jnp.array(0),
+        key=run_key(0),
+        reference={"params": {"number": jnp.array(2.0)}},
+        network=player(sections.optimiser, number=-1.0),
+        discriminator=player(sections.discriminator_optimiser, weight=0.5),
+        accuracies=jnp.zeros(1),
+    )
+    images = jnp.zeros((4, 28, 28, 1), jnp.uint8)
+    batch = {"source": {"image": images, "label": jnp.zeros(4, int)}, "target": {"image": images}}
+    after, metrics = jax.jit(partial(cycada_alignment.train_step, config))(state, batch)
+    assert cycada_alignment.SOURCE == 1 and metrics["discriminator/accuracy"] == 1
+    # Logits of +-1 for the source, of +-0.5 for the target.
+    expected = np.mean(np.log1p(np.exp([-2.0, -1.0])))
+    np.testing.assert_allclose(metrics["discriminator/loss"], expected, rtol=1e-6)
+    # The network meets the discriminator of this step, whose weight Adam has moved by its rate.
+    np.testing.assert_allclose(after.discriminator.params["weight"], 0.6, rtol=1e-5)
+    np.testing.assert_allclose(metrics["adversarial"], np.log1p(np.exp(1.2)), rtol=1e-5)
 
 
 def test_gate_looks_at_the_mean_of_its_window_after_the_warm_up(batch, judge):

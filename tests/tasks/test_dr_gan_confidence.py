@@ -71,6 +71,15 @@ def test_without_worse_pictures_equal_weights_are_perfect(case):
     )
     np.testing.assert_allclose(metrics["distance_equal"], 0, atol=1e-6)
     assert metrics["distance"] > 1e-5  # other weights are not
+    # Their level is held at one half: weights say the same with any level.
+    pictures = faces(config)["image"]
+    variables = dr_gan_confidence.with_channel(state.generator, moved)
+    found = jax.jit(partial(dr_gan.encode, config))(
+        variables, pictures.reshape(-1, *pictures.shape[2:])
+    )
+    level = np.square(found.confidence.mean() - 0.5)
+    # `encode` averages over mirrored pictures, the step does not.
+    np.testing.assert_allclose(metrics["loss"], metrics["distance"] + level, rtol=0.1)
 
 
 def test_pictures_made_worse_are_trusted_less():

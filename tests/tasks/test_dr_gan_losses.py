@@ -152,6 +152,19 @@ def test_absent_images_do_not_count():
     right = terms.accuracies(config, one, two, labels, labels, half, half)
     expected = terms.accuracies(config, *first, labels[:1], labels[:1], every[:1], every[:1])
     chex.assert_trees_all_close(right, expected)
+    found = terms.generator_terms(config, one, labels, terms.Poses(None, labels), half)
+    poses = terms.Poses(None, labels[:1])
+    expected = terms.generator_terms(config, first[0], labels[:1], poses, every[:1])
+    chex.assert_trees_all_close(found, expected, rtol=1e-6)
+
+
+def test_least_squares_draws_its_line_at_one_half():
+    config = tiny(**{"gan.loss": "least_squares"})
+    labels, every = jnp.array([1, 2]), jnp.ones(2, bool)
+    real = verdict(2)._replace(real=jnp.array([0.4, 0.6]))  # the first is taken for a fake
+    fake = verdict(2)._replace(real=jnp.array([0.4, 0.3]))
+    found = terms.accuracies(config, real, fake, labels, labels, every, every)
+    assert (found["real"], found["fake"]) == (0.5, 1)
 
 
 def test_additive_margin_asks_for_more():

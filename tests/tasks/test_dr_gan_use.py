@@ -216,6 +216,28 @@ def test_threshold_keeps_the_wanted_share_of_other_people_out():
     assert (scores[same] >= limit).mean() > 0.5
 
 
+def test_the_threshold_comes_from_held_out_people_not_from_the_test():
+    config = default.get_config("smoke")
+    config.evaluate.false_accept_rate = 0.2
+    rng, identity = np.random.default_rng(0), np.arange(20).repeat(2)
+    known = np.eye(20)[identity] + 0.3 * rng.standard_normal((40, 20))  # it knows everybody
+    strangers = encoded(rng.standard_normal((40, 20)))
+
+    class Sets:
+        def open(self, split):
+            assert split == "validation"
+            return made_faces(identity)
+
+    numbers = dr_gan_protocol.calibration_numbers(
+        config, lambda images: encoded(known), Sets(), made_faces(identity), strangers
+    )
+    expected, other = (
+        dr_gan_evaluation.threshold(found, made_faces(identity), 0.2)
+        for found in (encoded(known), strangers)
+    )
+    assert numbers["threshold"] == expected != other
+
+
 # ------------------------------------------------------------------------- poses to learn
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from experiments.configs.laplace import default
-from jaxgen.tasks import laplace
-from jaxgen.tasks.laplace_inference import Face, is_unsure, predict_faces
+from jaxgen.tasks import laplace, laplace_inference
+from jaxgen.tasks.laplace_inference import Face, Prediction, is_unsure, predict_faces
 from jaxgen.tasks.laplace_predict import predict_media
 
 SIDE = 256
@@ -59,6 +59,30 @@ def test_a_small_face_is_found_and_a_given_box_is_taken_as_it_is():
     np.testing.assert_allclose(given.points, FACE, atol=1.5)
     assert len(set(near.batches)) == 1  # one shape: one compiled program
     assert not is_unsure(config(), searched)
+
+
+def test_the_surest_end_is_that_of_the_least_scale_for_its_size(monkeypatch):
+    def end(side, scale):
+        box = np.array([0.0, 0, side, side])
+        return Prediction(0, FACE, np.full((3, 2), scale), box)
+
+    ends = [end(200, 6.0), *[end(40, 4.0)] * (len(laplace_inference.SEARCH_STARTS) - 1)]
+    monkeypatch.setattr(laplace_inference, "_search", lambda *_: [ends.pop(0)])
+    (found,) = predict_faces(config(), None, [Face(0, PICTURE, None)])
+    assert found.box[2] == 200  # 3 % of its side, not 10 %
+
+
+def test_small_crops_may_have_larger_scales():
+    # 24 pixels: the loss itself asks for one pixel in 24, times the margin.
+    small = config(**{"data.crop_size": 24})
+    unsure = laplace_inference.UNSURE
+    least = small.loss.target_scale * small.data.margin / 24
+    assert 1.8 * least > unsure
+    box = np.array([0.0, 0, 100, 100])
+    for share, large_crop, small_crop in ((1.7 * least, True, False), (1.9 * least, True, True)):
+        found = Prediction(0, FACE, np.full((3, 2), 100 * share), box)
+        assert is_unsure(config(), found) == large_crop
+        assert is_unsure(small, found) == small_crop
 
 
 def test_boxes_for_all_cost_one_pass():

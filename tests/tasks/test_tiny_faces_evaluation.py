@@ -26,6 +26,39 @@ def test_figures_of_a_set():
     assert numbers["tpr_100_false_positives"] == pytest.approx(100)
 
 
+def test_levels_and_ignored_faces_count_what_they_name():
+    large_alone = [Found(FACES[1:], np.array([0.9])), Found(FACES[:0], np.zeros(0))]
+    hard = evaluation.GroundTruth(TRUTH.names, TRUTH.boxes, [np.array([False, True]), np.ones(0)])
+    numbers = evaluation.detection_numbers(
+        evaluation.as_predictions(large_alone), TRUTH, {"hard": hard}
+    )
+    assert numbers["ap_hard"] == pytest.approx(100) and numbers["ap"] == pytest.approx(50)
+
+    class Scenes(list):
+        def labels(self, row):
+            return self[row]
+
+    label = {"name": "a", "boxes": FACES, "ignored": np.array([True, False])}
+    assert evaluation.ground_truth(Scenes([label])).counted[0].tolist() == [False, True]
+
+
+def test_false_positives_are_counted_in_the_whole_set():
+    wrong = np.tile(np.float32([100, 100, 110, 110]), (150, 1))
+    found = [Found(FACES, np.array([0.4, 0.4])), Found(wrong, np.full(150, 0.9))]
+    numbers = evaluation.detection_numbers(evaluation.as_predictions(found), TRUTH, {})
+    assert numbers["tpr_100_false_positives"] == 0  # 150 come first, on the other picture
+
+
+def test_the_ceiling_of_the_protocol_has_its_extra_pixel():
+    # IoU 0.49; with the pixel 11 * 5.9 / 121 = 0.54.
+    face = np.array([[0, 0, 10, 10]], np.float32)
+    truth = evaluation.GroundTruth(["a"], [face], [np.ones(1, bool)])
+    low = [np.array([[0, 0, 10, 4.9, 0.5]])]
+    numbers = evaluation.ceiling_numbers(low, truth)
+    assert numbers["ap_oracle"] == pytest.approx(100)
+    assert numbers["ap_height_10_16_oracle"] == 0
+
+
 def test_levels_of_other_pictures_are_refused(monkeypatch):
     config = default.get_config("smoke")
     assert evaluation.read_levels(config, TRUTH.names) == {}

@@ -83,6 +83,33 @@ def test_faces_between_the_sizes_are_not_paid_with():
     assert choice.fusion.longest_side < 20 and choice.figures.small > choice.alone.small
 
 
+def test_the_best_rule_is_taken_not_the_last_good_one():
+    # Products leave one mistake before the tiny face; a mean of logits leaves none.
+    look = seen([0.3, 0.5, 0.4, 0.6, 0.9], [0.95, 0.7, 0.1, 0.1, np.nan])
+    product = rescoring.join(look, rescoring.Fusion("product", 1.0, 32.0), nms_iou=0.35)
+    assert product.scores[:4].argsort()[::-1].tolist().index(0) == 1
+    choice = fusion.choose([look], TRUTH, nms_iou=0.35)
+    assert choice.fusion.rule == "mean_logit" and choice.figures.small == pytest.approx(100)
+
+
+def test_more_of_all_faces_does_not_pay_for_those_between_the_sizes():
+    # A low, wide face needs a rule for boxes of 24 pixels. It moves the face of 20 pixels, too.
+    low, middle, wrong = [10, 60, 34, 72], [50, 10, 66, 30], [80, 10, 96, 30]
+    mistakes = [[40 + 30 * n, 60, 64 + 30 * n, 72] for n in range(3)]
+    truth = GroundTruth(["a"], [np.array([low, middle], np.float32)], [np.ones(2, bool)])
+    look = looked(
+        [low, *mistakes, middle, wrong],
+        [0.3, 0.6, 0.5, 0.4, 0.9, 0.2],
+        [0.7, 0.3, 0.3, 0.3, 0.001, 0.999],
+    )
+    choice = fusion.choose([look], truth, nms_iou=0.35)
+    assert choice.fusion == fusion.candidates()[0]
+    assert choice.figures.middle == pytest.approx(100)
+    kind = look._replace(face_probability=np.array([0.7, 0.3, 0.3, 0.3, 0.9, 0.2], np.float32))
+    choice = fusion.choose([kind], truth, nms_iou=0.35)
+    assert choice.fusion.longest_side >= 24 and choice.figures.all > choice.alone.all
+
+
 def test_small_faces_must_not_outrank_the_others_wrongly():
     # Of small boxes alone the second look is right, but it is surer of all of them than the
     # detector is of large faces: the mistakes among them come before these.

@@ -126,6 +126,14 @@ def test_boxes_that_meet_are_suppressed_by_the_fused_score(mover):
     np.testing.assert_array_equal(alone.boxes, boxes)
 
 
+def test_boxes_above_the_limit_of_the_rule_stay_where_they_are():
+    boxes = np.array([[10, 10, 20, 20], [50, 50, 80, 80]], np.float32)
+    both = np.array([0.9, 0.9], np.float32)
+    seen = rescoring.Look(boxes, both / 2, both, boxes + 3, (90, 100), {}, {})
+    found = rescoring.join(seen, fusion(longest_side=20.0), nms_iou=0.35)
+    np.testing.assert_array_equal(found.boxes, [boxes[0] + 3, boxes[1]])
+
+
 def test_a_rule_must_have_been_chosen(config):
     config.gan.fusion.rule = "chosen"
     with pytest.raises(ValueError, match="is no rule: give a Fusion"):

@@ -35,6 +35,12 @@ def test_full_pool_returns_half_old_images_and_never_loses_one():
     assert len(set(kept)) == 50 and int(after.count) == 50
 
 
+def test_every_place_of_the_pool_can_be_exchanged():
+    _, pool = exchange(jax.random.key(0), new_pool(2, (1, 1, 1)), numbered(1, 2))
+    returned, _ = jax.jit(exchange)(jax.random.key(1), pool, numbered(3, 40))
+    assert {1.0, 2.0} <= set(np.ravel(returned).tolist())
+
+
 def test_pool_of_size_zero_is_a_wire():
     pool = new_pool(0, (2, 2, 3))
     images = jnp.ones((4, 2, 2, 3))

@@ -29,9 +29,28 @@ def test_schedule(schedule, points):
         np.testing.assert_allclose(rate(step), value, atol=1e-6)
 
 
-def test_warm_up_moves_no_later_event():
-    rate = learning_rate(section(schedule="linear", warmup_steps=10), 100)
-    np.testing.assert_allclose([rate(5), rate(10), rate(75)], [0.05, 0.1, 0.05], atol=1e-6)
+@pytest.mark.parametrize(
+    ("schedule", "points"),
+    [
+        ("cosine", {55: 0.05, 100: 0.0}),
+        ("step", {65: 0.1, 67: 0.01}),
+        ("half", {49: 0.1, 51: 0.01}),
+        ("linear", {49: 0.1, 75: 0.05, 100: 0.0}),
+    ],
+)
+def test_warm_up_moves_no_later_event(schedule, points):
+    rate = learning_rate(section(schedule=schedule, warmup_steps=10), 100)
+    for step, value in ({5: 0.05, 10: 0.1} | points).items():
+        np.testing.assert_allclose(rate(step), value, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "update"), [("adam", -0.1), ("adamw", -0.05)])
+def test_decay_is_part_of_adams_gradient_and_beside_adamws(name, update):
+    optimiser = make_optimiser(section(name=name, weight_decay=0.25), 10)
+    params = jnp.array(2.0)
+    found, _ = optimiser.update(jnp.array(0.0), optimiser.init(params), params)
+    # Adam's first step is the sign of the gradient; AdamW's decay is 0.25 * 2.
+    np.testing.assert_allclose(found, update, rtol=1e-5)
 
 
 def test_sgd_has_momentum_and_l2():
