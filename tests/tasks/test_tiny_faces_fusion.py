@@ -93,20 +93,21 @@ def test_the_best_rule_is_taken_not_the_last_good_one():
 
 
 def test_more_of_all_faces_does_not_pay_for_those_between_the_sizes():
-    # A low, wide face needs a rule for boxes of 24 pixels. It moves the face of 20 pixels, too.
-    low, middle, wrong = [10, 60, 34, 72], [50, 10, 66, 30], [80, 10, 96, 30]
-    mistakes = [[40 + 30 * n, 60, 64 + 30 * n, 72] for n in range(3)]
-    truth = GroundTruth(["a"], [np.array([low, middle], np.float32)], [np.ones(2, bool)])
+    # Low, wide faces need a rule for boxes of 24 pixels. It moves the face of 20 pixels, too.
+    low = [[10 + 30 * n, 60, 34 + 30 * n, 72] for n in range(5)]
+    mistakes = [[10 + 30 * n, 90, 34 + 30 * n, 102] for n in range(3)]
+    middle, wrong = [50, 10, 66, 30], [80, 10, 96, 30]
+    truth = GroundTruth(["a"], [np.array([*low, middle], np.float32)], [np.ones(6, bool)])
     look = looked(
-        [low, *mistakes, middle, wrong],
-        [0.3, 0.6, 0.5, 0.4, 0.9, 0.2],
-        [0.7, 0.3, 0.3, 0.3, 0.001, 0.999],
+        [*low, *mistakes, middle, wrong],
+        [*5 * [0.3], 0.6, 0.55, 0.5, 0.9, 0.2],
+        [*5 * [0.6], 0.4, 0.4, 0.4, 0.05, 0.95],
     )
     choice = fusion.choose([look], truth, nms_iou=0.35)
     assert choice.fusion == fusion.candidates()[0]
     assert choice.figures.middle == pytest.approx(100)
-    kind = look._replace(face_probability=np.array([0.7, 0.3, 0.3, 0.3, 0.9, 0.2], np.float32))
-    choice = fusion.choose([kind], truth, nms_iou=0.35)
+    look.face_probability[8:] = 0.95, 0.05  # right about the face of 20 pixels
+    choice = fusion.choose([look], truth, nms_iou=0.35)
     assert choice.fusion.longest_side >= 24 and choice.figures.all > choice.alone.all
 
 
