@@ -124,7 +124,7 @@ def test_four_groups_of_the_discriminator(monkeypatch):
     crops = tiny_faces.Crops(None, jnp.zeros((2, 4, 4, 3)), is_face, paired, jnp.zeros((2, 4)))
     config = tiny(**{"gan.weights.box": 0.0})
 
-    def loss(real_logits, face_logits, config=config):
+    def loss(real_logits, face_logits, config=config, crops=crops):
         said = {
             "real": Judgement(real_logits[0], face_logits[0], None),
             "super_resolved": Judgement(real_logits[1], face_logits[1], None),
@@ -145,6 +145,10 @@ def test_four_groups_of_the_discriminator(monkeypatch):
     light = tiny(**{"gan.weights.box": 0.0, "gan.discriminator_adversarial": 0.1})
     np.testing.assert_allclose(loss(-real, face, light) - best, 0.1 * 9, 1e-2)
     np.testing.assert_allclose(loss(real, -face, light) - best, 9, 1e-2)
+    # An enlarged crop is no real image: what is said of its "real" side costs nothing.
+    unpaired = crops._replace(paired=jnp.array([True, False]))
+    wrong = real.at[0, 1].mul(-1), face.at[0, 1].mul(-1)
+    np.testing.assert_allclose(loss(*wrong, crops=unpaired), loss(real, face, crops=unpaired))
 
 
 # ------------------------------------------------------------------------------- batches

@@ -1,6 +1,7 @@
 """The detector's losses in closed form, its step, and what comes out of a trained network."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -10,6 +11,7 @@ import pytest
 
 from experiments.configs.tiny_faces import default
 from jaxgen.kernels.anchors import Matches
+from jaxgen.kernels.boxes import encode
 from jaxgen.models.face_detection import RawDetections
 from jaxgen.tasks import tiny_faces_detector as detector
 from jaxgen.training import mesh
@@ -183,3 +185,37 @@ def test_right_offsets_cost_nothing(config):
     for box in ("smooth_l1", "giou"):
         _, box_loss = measure(config, jnp.zeros((2, 3)), offsets, box=box)
         np.testing.assert_allclose(box_loss, 0, atol=1e-5)
+
+
+def test_losses_are_sums_over_anchors_by_the_mean_number_of_faces_anchors(config):
+    positive = jnp.array([[True, True, True], [True, False, False]])  # two an image, in the mean
+    matches = Matches(jnp.zeros((2, 3), jnp.int32), positive, ~positive)
+    right = jnp.array([0, 0.5 / 0.1, 0, np.log(2) / 0.2])
+    offsets = jnp.zeros((2, 3, 4)) + jnp.where(positive[..., None], right, 0)
+    offsets = offsets.at[1, 0, 0].add(3.0)  # smooth L1: 3 - 1 / 2
+    settings = config.copy_and_resolve_references()
+    settings.detector.loss.update(
+        classification="focal", focal_alpha=0.5, focal_gamma=0.0, box="smooth_l1"
+    )
+    same = jnp.tile(ANCHORS[:1], (3, 1))
+    boxes = jnp.zeros((2, 4, 4)).at[:, 0].set(jnp.array([0.0, 0, 8, 16]))
+    raw = RawDetections(jnp.zeros((2, 3)), offsets)
+    class_loss, box_loss = detector.losses_of(settings, raw, same, matches, boxes)
+    np.testing.assert_allclose(class_loss, 3 * 0.5 * np.log(2) / 2, rtol=1e-5)
+    np.testing.assert_allclose(box_loss, [0, 2.5 / 2], atol=1e-5)
+
+
+def test_boxes_are_where_the_offsets_lead(config, monkeypatch):
+    anchors = detector.anchors_of(config, (SIZE, SIZE))
+    box, row = jnp.array([20.0, 24, 30, 38]), 100
+    offsets = (
+        jnp.zeros((1, len(anchors), 4))
+        .at[0, row]
+        .set(encode(box, jnp.asarray(anchors)[row]) / jnp.array([0.1, 0.1, 0.2, 0.2]))
+    )
+    logits = jnp.full((1, len(anchors)), -9.0).at[0, row].set(9.0)
+    network = SimpleNamespace(apply=lambda *_, **__: RawDetections(logits, offsets))
+    monkeypatch.setattr(detector, "network", lambda config: network)
+    found = detector.predict(config, {}, np.zeros((1, SIZE, SIZE, 3), np.uint8))
+    np.testing.assert_allclose(found.boxes[0, 0], box, atol=1e-4)
+    np.testing.assert_allclose(found.scores[0, 0], 1 / (1 + np.exp(-9)), rtol=1e-5)
