@@ -94,22 +94,18 @@ def match(
     first = (best >= positive_iou) & (best > 0)
     face = jnp.where(first, overlap.argmax(0), 0)
 
-    # Steps (2) and (3): each face names its best anchors; an anchor hears the closest of those.
+    # (2) Each face names the best anchors that are left; an anchor hears the closest of those.
     k = min(least_anchors, len(anchors))
-    values, places = _largest(overlap, k)  # [M, k]
+    values, places = _largest(jnp.where(first, 0, overlap), k)  # [M, k]
     own = jax.nn.one_hot(face, count, dtype=jnp.int32) * first[:, None]
     missing = (least_anchors - own.sum(0))[:, None]
-    rank = jnp.arange(k)
-    called = (rank < missing) & (values >= compensate_iou) | (rank == 0)
-    called &= (values > 0) & is_face[:, None]
-    wish = (
-        jnp.full(overlap.shape, -1.0)
-        .at[jnp.arange(count)[:, None], places]
-        .max(jnp.where(called, values, -1.0))
-    )
-    # The best anchor of a face is not for another one, however well that one fits.
-    best_of = jnp.where(called & (rank == 0), 1.0, 0.0)
-    wish = wish.at[jnp.arange(count)[:, None], places].add(best_of)
+    called = (jnp.arange(k) < missing) & (values >= compensate_iou) & (values > 0)
+    rows = jnp.arange(count)
+    wish = jnp.full(overlap.shape, -1.0)
+    wish = wish.at[rows[:, None], places].max(jnp.where(called, values, -1.0))
+    # (3) The best anchor of a face is not for another one, however well that one fits.
+    most, place = overlap.max(1), overlap.argmax(1)
+    wish = wish.at[rows, place].max(jnp.where(most > 0, 1 + most, -1.0))
     wished = wish.max(0)
     takes = (wished >= 1) | ((wished > 0) & ~first)
     face = jnp.where(takes, wish.argmax(0), face)

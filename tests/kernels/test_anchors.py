@@ -82,6 +82,23 @@ def test_anchors_between_both_limits_learn_nothing():
     assert between.any() and not np.asarray(found.negative)[between].any()
 
 
+@pytest.mark.parametrize("least", [1, 2, 3, 4])
+def test_anchors_of_its_own_are_part_of_those_asked_for(least):
+    # One fits, the others overlap by 0.3, 0.25 and 0.2.
+    sides = np.float32([20, 20 * 0.3, 20 * 0.25, 20 * 0.2])
+    anchors = np.stack([0 * sides, 0 * sides, sides, 0 * sides + 20], 1)
+    found = kernels.match(anchors, *faces_of(anchors[0]), least_anchors=least)
+    np.testing.assert_array_equal(found.positive, np.arange(4) < least)
+
+
+def test_what_is_left_goes_to_the_face_that_it_overlaps_most():
+    # Both faces lack two of three anchors and name the same ones.
+    anchors = np.float32([[0, 0, 20, 20], [0, 0, 20, 4], [0, 0, 4, 20], [50, 50, 70, 70]])
+    found = kernels.match(anchors, *faces_of(anchors[0], [0, 0, 10, 10]))
+    np.testing.assert_array_equal(found.positive, [True, True, True, False])
+    np.testing.assert_array_equal(found.face[:3], [0, 1, 1])
+
+
 def test_anchors_that_hardly_overlap_a_tiny_face_are_not_called():
     # 2 pixels: 4 / 64 of an anchor of 8 is less than `compensate_iou`.
     found = match(*faces_of([16.5, 16.5, 18.5, 18.5]))
