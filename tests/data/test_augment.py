@@ -56,7 +56,9 @@ def test_geometry_fills_its_range_and_stays_inside():
     assert 29 < np.abs(turns).max() <= 30 and abs(turns.mean()) < 2
     logs = np.log([d["scale"] for d in draws])
     assert 0.19 < np.abs(logs).max() <= 0.2 + 1e-12
-    assert 0.09 < np.abs([d["shift"] for d in draws]).max() <= 0.1
+    shifts = np.array([d["shift"] for d in draws])
+    assert (shifts.min(0) < -0.09).all() and (shifts.max(0) > 0.09).all()
+    assert np.abs(shifts).max() <= 0.1
     assert 0.45 < np.mean([d["flip"] for d in draws]) < 0.55
 
 

@@ -63,6 +63,13 @@ def test_a_half_size_crop_averages_blocks():
     assert np.abs(crop.crop_image(image, matrix, 32) - blocks).max() <= 1  # rounding
 
 
+def test_a_smaller_crop_averages_what_it_leaves_out():
+    image = np.random.default_rng(0).integers(0, 256, (90, 90, 3)).astype(np.uint8)
+    matrix = crop.crop_matrix((-0.5, -0.5, 89.5, 89.5), size=30, margin=1)
+    means = image.reshape(30, 3, 30, 3, 3).mean((1, 3))
+    assert np.abs(crop.crop_image(image, matrix, 30) - means).max() <= 2
+
+
 def test_directions_of_rotation_shift_and_scale():
     options = dict(size=100, margin=1.0)
     point = [(60.0, 50.0)]  # ten pixels to the right of the centre of the box below

@@ -114,6 +114,16 @@ def test_crop_boxes():
     assert small.tolist() == [True]
 
 
+def test_the_least_height_is_that_in_the_crop():
+    box = np.array([[10.0, 10, 18, 18]])
+    options = dict(corner=np.zeros(2), flip=False, least_height=10.0)
+    for side, size, is_small in ((50, 200, False), (200, 100, True)):  # 32 and 4 pixels
+        _, ignored = detection_batches.crop_boxes(
+            box, np.zeros(1, bool), side=side, size=size, **options
+        )
+        assert ignored.tolist() == [is_small]
+
+
 def test_a_face_whose_centre_is_cut_away_is_ignored():
     boxes = np.array([[-20.5, 0, 5, 20]], np.float32)
     found, ignored = detection_batches.crop_boxes(

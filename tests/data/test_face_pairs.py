@@ -183,6 +183,14 @@ def test_only_crops_with_enough_pixels_are_paired():
     assert len(alone["image"]) == 2 and alone["paired"].all()
 
 
+def test_the_height_of_a_crop_is_that_of_its_face():
+    box, face = (np.array([each], np.float32) for each in ([10, 10, 30, 34], [11, 12, 29, 30]))
+    choice = face_pairs.Choice(box, face, np.array([True]))
+    image = np.zeros((50, 50, 3), np.uint8)
+    found = face_pairs.crops_of(np.random.default_rng(0), image, choice, config(least_real=0.1))
+    assert found["height"] == [18]
+
+
 def test_realistic_degradation_differs_and_keeps_the_brightness():
     rng = np.random.default_rng(0)
     image = np.asarray(Image.fromarray(ramp(64, 64) * 3).resize((64, 64)))

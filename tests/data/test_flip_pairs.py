@@ -1,5 +1,7 @@
 """Flip tables are involutions that swap left and right of real face layouts."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,30 @@ def test_counts_of_points_on_the_middle_line():
     # 19: nose, mouth, chin.  5: nose.
     fixed = {k: int((flip_pairs.for_points(k) == np.arange(k)).sum()) for k in flip_pairs.TABLES}
     assert fixed == {68: 10, 98: 10, 29: 7, 19: 3, 5: 1}
+
+
+# Closed curves of a face: a mirror image has the same edges.
+CURVES = {
+    68: [(36, 42), (42, 48), (48, 60), (60, 68)],
+    98: [(60, 68), (68, 76), (76, 88), (88, 96), (33, 42), (42, 51)],
+}
+
+
+@pytest.mark.parametrize("num_points", CURVES)
+def test_curves_are_mirrored_to_curves(num_points):
+    order = flip_pairs.for_points(num_points)
+    edges = set()
+    for start, end in CURVES[num_points]:
+        ring = [*range(start, end), start]
+        edges |= {frozenset(edge) for edge in itertools.pairwise(ring)}
+    assert {frozenset(order[list(edge)].tolist()) for edge in edges} == edges
+
+
+def test_pairs_of_cofw_are_those_of_its_authors():
+    order = flip_pairs.for_points(29)
+    pairs = {(a, b) for a, b in enumerate(order.tolist()) if a < b}
+    brows, eyes = {(0, 1), (2, 3), (4, 6), (5, 7)}, {(8, 9), (10, 11), (12, 14), (13, 15)}
+    assert pairs == brows | eyes | {(16, 17), (18, 19), (22, 23)}
 
 
 def test_a_flip_swaps_left_and_right():

@@ -155,6 +155,11 @@ def test_unlabelled_points_are_masked_and_points_outside_stay():
     np.testing.assert_array_equal(result["mask"], [True, False, False, True])
     assert not result["points"][1:3].any()
     np.testing.assert_allclose(result["points"][3], 9.5 + 270)
+    # A picture that was stored at half of its size, cut at (6, 8): (10, 20) lies at (2, 6).
+    stored = {**example, "source_matrix": np.array([[0.5, 0, -3], [0, 0.5, -4]])}
+    found = pipeline.evaluation_example(stored, size=20, margin=1.0)
+    expected = crop.transform_points(result["matrix"], [2, 6])
+    np.testing.assert_allclose(crop.transform_points(found["matrix"], [10, 20]), expected)
 
 
 def test_evaluation_visits_each_face_once_and_marks_the_filling(test):

@@ -1,6 +1,7 @@
 """Scene batches: form, agreement of pixels and labels, padding, determinism, resuming, shards."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,6 +44,25 @@ def test_batches_have_the_documented_form():
     forms = {key: (value.shape, value.dtype.name) for key, value in batch.items()}
     assert forms == {"image": ((3, 24, 32, 3), "uint8"), "label": ((3, 24, 32), "uint8")}
     assert list(next(batches(Patchwork(), with_labels=False))) == ["image"]
+
+
+def test_labels_are_never_mixed():
+    label = np.where(np.arange(40)[None] // 4 % 2, 200, 3).astype(np.uint8).repeat(40, 0)
+    scene = {"image": np.zeros((40, 40, 3), np.uint8), "label": label}
+    for zoom in (0.7, 1.5):
+        found = scene_batches.training_example(
+            scene, np.random.default_rng(0), crop_size=(24, 24), flip=0.5, scale=(zoom, zoom)
+        )
+        assert set(np.unique(found["label"])) == {3, 200}
+
+
+def test_half_of_the_scales_are_below_the_geometric_mean():
+    rng = SimpleNamespace(random=lambda: 0.5)
+    image = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None], 64, 0).repeat(3, 2)
+    found = scene_batches.training_example(
+        {"image": image}, rng, crop_size=(256, 256), flip=0.0, scale=(0.5, 2.0), with_labels=False
+    )
+    assert (found["image"][128] > 0).any(-1).sum() in (62, 63)  # 64 pixels, of which one is black
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])

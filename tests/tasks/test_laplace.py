@@ -15,7 +15,8 @@ from jaxgen.tasks import laplace
 from jaxgen.tasks.laplace_schema import SUPERVISED_LOSSES, check_config
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.mesh import compile_init, compile_step, data_mesh, put_batch
-from jaxgen.training.state import run_key
+from jaxgen.training.optimiser import make_optimiser
+from jaxgen.training.state import new_player, run_key
 
 SIZE, POINTS = 16, 3
 
@@ -139,6 +140,59 @@ def test_real_and_fake_maps_live_in_one_space():
     assert real[0, 5, 4, 0] == 1
 
 
+class ScalingNet:
+    """A network of one weight: heatmaps are images, a score is the mean of heatmaps, scaled."""
+
+    def apply(self, variables, images, heatmaps=None, **options):
+        weight = variables["params"]["weight"]
+        if heatmaps is None:
+            return weight * images, {"batch_stats": {}}
+        return weight * heatmaps.mean((1, 2, 3)), {"batch_stats": {}}
+
+
+def test_adversarial_step_by_hand(monkeypatch):
+    for name in ("landmark_net", "discriminator_net"):
+        monkeypatch.setattr(laplace, name, lambda config: ScalingNet())
+    config = tiny_config(**{"adversarial.loss": "least_squares", "adversarial.pool": 1})
+
+    def player(section, weight):
+        optimiser = make_optimiser(section, config.train.steps)
+        return new_player({"params": {"weight": jnp.float32(weight)}}, optimiser, ema=False)
+
+    players = player(config.optimiser, 1), player(config.adversarial.optimiser, 0.25)
+    state = laplace.State(jnp.zeros((), jnp.int32), run_key(0), *players)
+    data = batch()
+    data["unlabelled"]["image"][:] = 90  # flat heatmaps, peak 1 everywhere
+    _, metrics = jax.jit(partial(laplace.train_step, config))(state, data)
+    points, mask = data["labelled"]["points"], data["labelled"]["mask"]
+    real = 0.25 * laplace.real_heatmaps(config, points, mask, SIZE).mean((1, 2, 3))
+    assert real.max() < 0.25  # bumps
+    expected = (np.square(real - 1).mean() + 0.25**2) / 2
+    np.testing.assert_allclose(metrics["discriminator/loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics["adversarial"], 0.75**2, rtol=1e-5)
+    assert metrics["discriminator/accuracy"] == 0.5  # all are taken for fakes
+
+
+def test_the_reverse_divergence_exchanges_label_and_prediction():
+    logits = jnp.asarray(blobs()["image"], jnp.float32) / 20
+    points, mask = jnp.asarray(blobs()["points"]) + 1, jnp.ones((8, POINTS), bool)
+    found = {
+        name: laplace.supervised_loss(tiny_config(**{"loss.name": name}), logits, points, mask)
+        for name in ("laplace_kl", "laplace_kl_reverse")
+    }
+    pred = laplace.moments_of(tiny_config(), logits)
+
+    def divergence(p, q):  # of two Laplace distributions, per coordinate
+        gap = jnp.abs(p.mean - q.mean)
+        spread = p.scale * jnp.exp(-gap / p.scale) + gap
+        return (jnp.log(q.scale / p.scale) + spread / q.scale - 1).sum(-1).mean()
+
+    label = hm.Moments(points, jnp.full_like(points, tiny_config().loss.target_scale))
+    np.testing.assert_allclose(found["laplace_kl"], divergence(pred, label), rtol=1e-4)
+    np.testing.assert_allclose(found["laplace_kl_reverse"], divergence(label, pred), rtol=1e-4)
+    assert abs(found["laplace_kl"] - found["laplace_kl_reverse"]) > 0.01
+
+
 def test_equivariance_is_zero_for_an_equivariant_predictor():
     config = tiny_config(**{"equivariance.weight": 1.0})
     images = jnp.asarray(blobs()["image"], jnp.float32) / 255
@@ -153,6 +207,8 @@ def test_equivariance_is_zero_for_an_equivariant_predictor():
         config, key, images, mean, lambda warped: (40 * images[: len(warped)], {})
     )
     assert equivariant < 0.2 * fixed
+    outside = laplace.equivariance_loss(config, key, images, jnp.full_like(mean, -99.0), bright)
+    assert outside == 0  # what has left the picture cannot be asked for
 
 
 class StandardiseTest(chex.TestCase):

@@ -151,6 +151,22 @@ def test_four_groups_of_the_discriminator(monkeypatch):
     np.testing.assert_allclose(loss(*wrong, crops=unpaired), loss(real, face, crops=unpaired))
 
 
+def test_a_background_has_no_box(monkeypatch):
+    crops = tiny_faces.Crops(
+        None, None, jnp.array([True, False]), jnp.array([True, True]), jnp.zeros((2, 4))
+    )
+    config = tiny(**{"gan.weights.box": 0.01})
+
+    def box_term(offsets):
+        said = Judgement(jnp.zeros(2), jnp.zeros(2), jnp.asarray(offsets))
+        monkeypatch.setattr(tiny_faces, "judge", lambda *_: (said, {}))
+        found = tiny_faces.discriminator_loss(config, None, None, crops, None, (None, None))
+        return found[1][0]["box"]
+
+    assert box_term([[0.0] * 4, [5.0] * 4]) == 0
+    np.testing.assert_allclose(box_term([[3.0] * 4, [5.0] * 4]), 4 * 2.5)
+
+
 # ------------------------------------------------------------------------------- batches
 
 
@@ -310,8 +326,9 @@ def test_trained_trunk_is_taken(state):
 # ----------------------------------------------------------------------------- evaluation
 
 
-def test_rescore_and_eval_agree(state, batch):
-    config, variables = tiny(), tiny_faces_players.averaged(state)
+def test_rescore_and_eval_agree(stepped, batch):
+    # After a step: statistics of real and super-resolved images differ.
+    config, variables = tiny(), tiny_faces_players.averaged(stepped[0])
     low, high = batch["face"]["low"], batch["face"]["image"]
     found = jax.jit(partial(tiny_faces.rescore, config))(variables, low)
     chex.assert_shape(found.super_resolved, (HALF, 16, 16, 3))

@@ -49,6 +49,14 @@ def test_best_step_is_kept_and_found(tmp_path):
     assert checkpoints.latest_step() == 10
 
 
+def test_the_last_step_is_validated_and_kept(tmp_path):
+    seen = []
+    run(tmp_path, 5, validate=lambda state: seen.append(int(state.step)) or {"error": 1.0})
+    assert seen == [2, 4, 5]
+    kept = Checkpoints(tmp_path / "checkpoints", best_metric=BEST, create=False)
+    assert kept.latest_step() == 5
+
+
 def test_a_score_that_is_not_finite_is_never_the_best(tmp_path, caplog):
     errors = {2: 5.0, 4: np.nan, 6: 6.0, 8: -np.inf, 10: 7.0}
     run(tmp_path, 10, validate=lambda state: {"error": errors[int(state.step)]})
