@@ -137,26 +137,29 @@ def define_boxes() -> None:
         flags.DEFINE_string("boxes", "", text)
 
 
-def check_batches(config: ConfigDict, devices) -> None:
-    """Raises ValueError naming the first batch size that the mesh `devices` cannot share."""
+def check_batches(config: ConfigDict, devices, *, training: bool = True) -> None:
+    """Raises ValueError naming the first batch size that the mesh `devices` cannot share.
+
+    Without `training`, sections called "train" do not count.
+    """
     from jaxgen.training import mesh
 
     values = dict(flatten(config))
     for key in values:
         section, _, name = key.rpartition(".")
-        if name.endswith("batch_size"):
+        if name.endswith("batch_size") and (training or section.split(".")[-1] != "train"):
             parts = values.get(f"{section}.micro_batches", 1)
             mesh.check_divisible(devices, micro_batches=parts, **{key: values[key]})
 
 
-def open_devices(config):
-    """The mesh of all devices, checked against the batch sizes."""
+def open_devices(config, *, training: bool = False):
+    """The mesh of all devices, checked against the batch sizes, those of training if asked for."""
     from jaxgen.training import mesh
     from jaxgen.training.workdir import enable_compilation_cache
 
     enable_compilation_cache()
     devices = mesh.data_mesh()
-    check_batches(config, devices)
+    check_batches(config, devices, training=training)
     return devices
 
 

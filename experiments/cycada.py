@@ -17,7 +17,7 @@ def train(config, workdir):
     from jaxgen.tasks import cycada_data, cycada_stages
 
     domains = cycada_data.Domains(config)
-    cycada_stages.run_stages(config, workdir, open_devices(config), domains)
+    cycada_stages.run_stages(config, workdir, open_devices(config, training=True), domains)
     evaluate(config, workdir, domains)
 
 

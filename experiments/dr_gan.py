@@ -24,7 +24,7 @@ def train(config, workdir):
 
     sets = dr_gan_data.Sets(config)
     dr_gan_protocol.check_test(config, sets)
-    dr_gan_stages.run_stages(config, workdir, open_devices(config), sets)
+    dr_gan_stages.run_stages(config, workdir, open_devices(config, training=True), sets)
     evaluate(config, workdir, sets)
 
 

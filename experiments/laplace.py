@@ -19,13 +19,10 @@ command_line.define_boxes()
 def train(config, workdir):
     """Trains to config.train.steps, or on from the newest checkpoint, and evaluates."""
     from jaxgen.tasks import laplace, laplace_data, laplace_evaluation
-    from jaxgen.training import hosts, loop, mesh
+    from jaxgen.training import hosts, loop
     from jaxgen.training.checkpoint import Checkpoints
-    from jaxgen.training.workdir import enable_compilation_cache
 
-    enable_compilation_cache()
-    devices = mesh.data_mesh()
-    command_line.check_batches(config, devices)
+    devices = command_line.open_devices(config, training=True)
     labelled = laplace_data.open_split(config, "train")
     validation = laplace_data.open_split(config, "validation")
     laplace_data.check_normalizer(config, validation, "validation")
@@ -126,10 +123,9 @@ def restore(config, workdir):
     from jaxgen.tasks import laplace
     from jaxgen.training import checkpoint, mesh
     from jaxgen.training.state import run_key
-    from jaxgen.training.workdir import CONFIG_FILE, enable_compilation_cache, saved_config
+    from jaxgen.training.workdir import CONFIG_FILE, saved_config
 
-    enable_compilation_cache()
-    devices = mesh.data_mesh()
+    devices = command_line.open_devices(config)
     # The run's own metric chose the checkpoints that are left, whatever is to be measured now.
     run = saved_config(workdir) if (workdir / CONFIG_FILE).exists() else config
     like = jax.eval_shape(partial(laplace.init_state, config), run_key(0))

@@ -18,7 +18,7 @@ def train(config, workdir):
     """Runs the stages of config.stages, goes on with unfinished ones, and evaluates."""
     from jaxgen.tasks import tiny_faces_stages
 
-    tiny_faces_stages.run_stages(config, workdir, open_devices(config))
+    tiny_faces_stages.run_stages(config, workdir, open_devices(config, training=True))
     evaluate(config, workdir)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
 
 from jaxgen import losses
@@ -85,7 +86,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     """
     settings = config.alignment
     key = jax.random.fold_in(state.key, state.step)
-    _, key_discriminator = jax.random.split(key)
+    key_network, key_discriminator = jax.random.split(key)
     parts = settings.train.micro_batches
 
     # (1) The discriminator, on features that do not learn from it.
@@ -107,12 +108,13 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     (critic_loss, (accuracy, _)), grads = value_and_grad(discriminator_loss, parts)(
         state.discriminator.params, batch, key_discriminator
     )
-    discriminator, _ = update(
+    discriminator, norms = update(
         state.discriminator,
         grads,
         {},
         optimiser=_optimiser(config, settings.discriminator_optimiser),
     )
+    norms = {f"discriminator/{name}": value for name, value in norms.items()}
     accuracies = jnp.append(state.accuracies[1:], accuracy)
 
     # (2) The network: target images that the discriminator takes for the source.
@@ -135,20 +137,22 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
 
     def move(network):
         (loss, ((terms, batch_stats), _)), grads = value_and_grad(network_loss, parts)(
-            network.params, batch, key
+            network.params, batch, key_network
         )
-        network, _ = update(
+        network, norms = update(
             network,
             grads,
             batch_stats,
             optimiser=_optimiser(config, settings.optimiser),
             ema_decay=ema_decay_at(state.step, settings.train.ema_decay),
         )
-        return network, {"loss": loss, **terms}
+        return network, {"loss": loss, **terms, **norms}
 
     def stay(network):
-        loss, ((terms, _), _) = network_loss(network.params, batch, key)
-        return network, {"loss": loss, **terms}
+        loss, ((terms, _), _) = network_loss(network.params, batch, key_network)
+        norms = {"gradient_norm": 0.0, "update_norm": 0.0}
+        norms["parameter_norm"] = optax.tree.norm(network.params)
+        return network, {"loss": loss, **terms, **norms}
 
     is_open = (accuracies.mean() > settings.gate) & (state.step >= settings.warmup_steps)
     network, metrics = lax.cond(is_open, move, stay, state.network)
@@ -156,6 +160,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         "gate": is_open.astype(jnp.float32),
         "discriminator/loss": critic_loss,
         "discriminator/accuracy": accuracy,
+        **norms,
     }
     state = state.replace(
         step=state.step + 1, network=network, discriminator=discriminator, accuracies=accuracies

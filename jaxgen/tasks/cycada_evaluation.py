@@ -141,5 +141,5 @@ def _evaluate_scenes(config, predict, scenes) -> Evaluation:
         confusion += segmentation.confusion(merged.argmax(-1), scene["label"], count)
         flat = merged.reshape(-1, count)
         kept[position] = flat[np.linspace(0, len(flat) - 1, PIXELS_PER_SCENE).astype(int)]
-    confusion = hosts.gather_rows(confusion[None]).sum(0, dtype=np.int64)
+    confusion = hosts.sum_counts(confusion)
     return Evaluation(confusion, np.concatenate(hosts.gather_lists(kept, width=count)))

@@ -333,7 +333,11 @@ def _run(config, workdir, devices, stage, *, init, given=(), **options):
     start = mesh.compile_init(
         devices, lambda given: init(*given), shard_above=settings.shard_parameters_above
     )
-    state = start((key, *given))
     return stages.run(
-        workdir / stage, devices, best_metric=BEST, settings=settings, state=state, **options
+        workdir / stage,
+        devices,
+        best_metric=BEST,
+        settings=settings,
+        state=start((key, *given)),
+        **options,
     )

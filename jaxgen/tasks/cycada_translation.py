@@ -159,15 +159,16 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         state.discriminators.params, (batch, shown), key_pools
     )
     optimiser = _optimiser(config, settings.discriminator_optimiser)
-    discriminators, _ = update(state.discriminators, grads, {}, optimiser=optimiser)
+    discriminators, norms = update(state.discriminators, grads, {}, optimiser=optimiser)
     metrics |= {"discriminator/loss": loss, **accuracies}
+    metrics |= {f"discriminator/{name}": value for name, value in norms.items()}
 
     state = state.replace(
         step=state.step + 1, generators=generators, discriminators=discriminators, pools=pools
     )
     if state.classifier is not None:
-        state, loss = _classifier_step(config, state, key_classifier, batch["source"])
-        metrics["classifier/loss"] = loss
+        state, of_classifier = _classifier_step(config, state, key_classifier, batch["source"])
+        metrics |= {f"classifier/{name}": value for name, value in of_classifier.items()}
     return state, metrics
 
 
@@ -267,8 +268,9 @@ def _classifier_step(config, state, key, source):
     gradient = value_and_grad(task_loss, config.translation.train.micro_batches)
     (loss, (batch_stats, _)), grads = gradient(state.classifier.params, source, key)
     optimiser = _optimiser(config, config.translation.semantic.optimiser)
-    classifier, _ = update(state.classifier, grads, batch_stats, optimiser=optimiser)
-    return state.replace(classifier=classifier, classifier_loss=loss), loss
+    classifier, norms = update(state.classifier, grads, batch_stats, optimiser=optimiser)
+    state = state.replace(classifier=classifier, classifier_loss=loss)
+    return state, {"loss": loss, **norms}
 
 
 def _criticise(config, params, images):

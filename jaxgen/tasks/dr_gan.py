@@ -156,7 +156,8 @@ def init_state(config, key: jax.Array, num_identities: int) -> State:
     }
     if config.gan.weights.feature_identity:
         head = identity_head(config, num_identities)
-        key_head = jax.random.fold_in(key, 1)  # the other keys stay what they are without it
+        # Of a key of its own: the others stay what they are without the head.
+        key_head = jax.random.fold_in(key_discriminator, 1)
         generator["params"]["identity"] = head.init(key_head, feature)["params"]
     judge = discriminator_net(config, num_identities).init(key_discriminator, image, train=False)
     judge = {**judge, "batch_stats": {kind: judge["batch_stats"] for kind in ("real", "fake")}}
@@ -245,9 +246,10 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
 
     def generator_loss(params, faces, key):
         images, *_ = read(faces)
-        wanted = wanted_images(config, key, faces)
+        key_wanted, key_drawing = jax.random.split(key)
+        wanted = wanted_images(config, key_wanted, faces)
         fake, feature, statistics = synthesise(
-            config, key, params, state.generator.batch_stats, images, faces["mask"], wanted
+            config, key_drawing, params, state.generator.batch_stats, images, faces["mask"], wanted
         )
         verdict, _ = criticise(state.discriminator.params, fake, "fake")
         terms = generator_terms(config, verdict, wanted.identity, wanted.poses, wanted.there)
@@ -329,7 +331,7 @@ def synthesise(config, key, params, statistics, images, mask, wanted: Wanted):
         Images [R, S, S, C], the features [R, F] that they are drawn from, and new statistics.
     """
     people, count = mask.shape
-    key_noise, key_drop, key_worse = jax.random.split(jax.random.fold_in(key, 1), 3)
+    key_noise, key_drop, key_worse = jax.random.split(key, 3)
     if config.gan.degraded:
         images = degrade_some(key_worse, images, share=config.gan.degraded)
     (feature, confidence), encoder = encoder_net(config).apply(

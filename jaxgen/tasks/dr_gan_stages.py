@@ -169,27 +169,16 @@ def _init(config, stage, key, people):
 def _train(config, workdir, devices, sets, stage):
     faces, held_out = sets.open("train"), sets.open("validation")
     section, people = SECTIONS[stage], len(faces.people)
-    key = jax.random.fold_in(run_key(config.seed), STAGES.index(stage))
-    above = config[section].train.shard_parameters_above
-    compile_init = partial(mesh.compile_init, devices, shard_above=above)
-    state = compile_init(lambda key: _init(config, stage, key, people))(key)
     began = {
         name: restore(config, workdir, devices, name, people)
         for name in _starts_from(config, stage)
     }
     known = {name: variables for name, (variables, _) in began.items()}
-    if stage == "gan":
-        step = partial(dr_gan.train_step, config)
-        start = compile_init(lambda both: dr_gan_warm_start.start_from(config, both[0], **both[1]))
-        state = start((state, known)) if known else state
-    elif stage == "decoder":
-        step = partial(dr_gan_warm_start.decoder_step, config)
-        state = state.replace(**known)
-    elif stage == "confidence":
-        step = partial(dr_gan_confidence.train_step, config)
-        state = compile_init(partial(dr_gan_confidence.init_state, config, key))(known["gan"])
-    else:
-        step = partial(dr_gan_classifiers.train_step, config, section)
+    step = {
+        "gan": partial(dr_gan.train_step, config),
+        "decoder": partial(dr_gan_warm_start.decoder_step, config),
+        "confidence": partial(dr_gan_confidence.train_step, config),
+    }.get(stage, partial(dr_gan_classifiers.train_step, config, section))
     if stage == "decoder":
         validate = _drawing(config, devices, held_out, known["recogniser"])
     elif stage == "confidence":
@@ -201,12 +190,28 @@ def _train(config, workdir, devices, sets, stage):
         devices,
         best_metric=BEST,
         settings=config[section].train,
-        state=state,
+        state=_first_state(config, devices, stage, people, known),
         step=step,
         batches=dr_gan_data.training_batches(config, section, faces),
         validate=lambda state: validate(_average(state)),
         began_from={name: step for name, (_, step) in began.items()},
     )
+
+
+def _first_state(config, devices, stage, people, known):
+    """The state that a stage starts from; `known` holds the networks of stages before it."""
+    key = jax.random.fold_in(run_key(config.seed), STAGES.index(stage))
+    above = config[SECTIONS[stage]].train.shard_parameters_above
+    compile_init = partial(mesh.compile_init, devices, shard_above=above)
+    if stage == "confidence":
+        return compile_init(partial(dr_gan_confidence.init_state, config, key))(known["gan"])
+    state = compile_init(lambda key: _init(config, stage, key, people))(key)
+    if stage == "decoder":
+        return state.replace(**known)
+    if stage == "gan" and known:
+        start = compile_init(lambda both: dr_gan_warm_start.start_from(config, both[0], **both[1]))
+        return start((state, known))
+    return state
 
 
 def _starts_from(config, stage) -> tuple[str, ...]:

@@ -201,9 +201,10 @@ def focal_loss(logits: jax.Array, is_face: jax.Array, *, alpha: float, gamma: fl
 
     Source: Lin et al., Focal loss for dense object detection, ICCV 2017, equation 5.
     """
-    wrong = jax.nn.sigmoid(jnp.where(is_face, -logits, logits))  # 1 - probability of the truth
-    entropy = jax.nn.softplus(jnp.where(is_face, -logits, logits))
-    return jnp.where(is_face, alpha, 1 - alpha) * wrong**gamma * entropy
+    against = jnp.where(is_face, -logits, logits)
+    # (1 - probability of the truth)^gamma, whose gradient is finite where that is 0.
+    forget = jnp.exp(gamma * jax.nn.log_sigmoid(against))
+    return jnp.where(is_face, alpha, 1 - alpha) * forget * jax.nn.softplus(against)
 
 
 def hard_negatives(

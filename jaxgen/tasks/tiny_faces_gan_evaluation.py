@@ -66,13 +66,23 @@ def compile_enlarge(config) -> Callable[[Variables, np.ndarray], list[np.ndarray
     return lambda variables, low: jax.device_get(enlarge(hosts.fetch(variables), low))
 
 
+def validated_rows(paired: np.ndarray) -> np.ndarray:
+    """Rows of the held-out crops that are looked at in training, spread over all.
+
+    Args:
+        paired: bool of each crop. The generator is judged by these alone, so some are among them.
+    """
+    rows = np.unique(np.linspace(0, len(paired) - 1, _VALIDATED).astype(int))
+    return rows if paired[rows].any() else np.union1d(rows, np.flatnonzero(paired)[:_SHOWN])
+
+
 def compile_validation(config, devices: Mesh, crops: Mapping) -> Callable[..., dict[str, float]]:
     """(variables, folder, step) -> a few numbers of some held-out crops, for training.
 
     With a folder and a generator, strips of pictures go to FOLDER/pictures as well.
     """
     del devices  # every process looks for itself
-    rows = np.unique(np.linspace(0, len(crops["low"]) - 1, _VALIDATED).astype(int))
+    rows = validated_rows(np.asarray(crops["paired"]))
     some = {name: np.asarray(crops[name][rows]) for name in face_pair_files.NAMES}
     evaluate, enlarge = compile_evaluate(config), compile_enlarge(config)
     shown = np.flatnonzero(some["is_face"] & some["paired"])[:_SHOWN]

@@ -142,6 +142,14 @@ def gather_rows(rows: Tree) -> Tree:
     return jax.tree.map(lambda x: np.asarray(x)[np.asarray(real)], everything)
 
 
+def sum_counts(counts: np.ndarray) -> np.ndarray:
+    """The sum of an int64 array over all processes; entries from 0 to 2^54."""
+    # Collectives have 32 bits: halves of 24 leave room in both.
+    halves = np.stack([counts >> 24, counts & 0xFFFFFF]).astype(np.int32)
+    high, low = gather_rows(halves[None]).sum(0, dtype=np.int64)
+    return (high << 24) + low
+
+
 def gather_in_order(rows: Tree, places: np.ndarray) -> Tree:
     """The rows of all processes, sorted by place.
 

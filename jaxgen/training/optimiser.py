@@ -10,14 +10,16 @@ def learning_rate(section, steps: int) -> optax.Schedule:
         section: has learning_rate, schedule ("constant"; "cosine" down to zero at `steps`;
             "step", a tenth after two thirds of `steps`; "half", a tenth after half of them;
             "linear", down to zero over the second half) and warmup_steps (linear).
-        steps: length of the run.
+        steps: length of the run. What an optimiser counts are its own updates: of a player that
+            rests in some steps, schedules end later than the run.
     """
     peak, warmup = section.learning_rate, min(section.warmup_steps, steps - 1)
+    fall = max(steps // 2, warmup)  # where "linear" begins to fall
     rest = {
         "constant": lambda: optax.constant_schedule(peak),
         "cosine": lambda: optax.cosine_decay_schedule(peak, max(steps - warmup, 1)),
         "linear": lambda: optax.linear_schedule(
-            peak, 0.0, steps - steps // 2, transition_begin=steps // 2 - warmup
+            peak, 0.0, steps - fall, transition_begin=fall - warmup
         ),
         "step": lambda: optax.piecewise_constant_schedule(peak, {steps * 2 // 3 - warmup: 0.1}),
         "half": lambda: optax.piecewise_constant_schedule(peak, {steps // 2 - warmup: 0.1}),

@@ -62,7 +62,8 @@ def run(
         devices: the mesh.
         best_metric: name, with "validation/", whose lowest value marks the best checkpoint.
         settings: the stage's `train` section.
-        state: at step 0, on the mesh. Not donated.
+        state: at step 0, on the mesh. Not donated; where the caller keeps no reference to it, its
+            memory is free while the stage trains.
         step: as of `loop.train`.
         batches: as of `loop.train`.
         validate: as of `loop.train`.
@@ -85,8 +86,9 @@ def run(
         write_atomically(folder / BEGAN_FROM, json.dumps(beginning).encode())
     hosts.wait_for_all(f"start of {folder.name}")
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints", best_metric=best_metric)
+    state = jax.tree.map(jnp.copy, state)  # no buffer twice: the step donates all of them
     state = loop.train(
-        jax.tree.map(jnp.copy, state),  # no buffer twice: the step donates all of them
+        state,
         step=step,
         batches=batches,
         validate=validate,

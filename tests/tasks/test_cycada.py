@@ -147,6 +147,8 @@ def check_both_games(before, after, metrics):
     for name in ("generators", "discriminators"):
         assert changed(getattr(before, name).params, getattr(after, name).params)
     assert "semantic_target" in metrics and "identity_target" not in metrics
+    # The loop watches the networks of both sides for NaN.
+    assert {"parameter_norm", "discriminator/parameter_norm"} <= metrics.keys()
     # While it fills, a pool holds exactly the translations of the batch.
     assert int(after.pools["target"].count) == BATCH
 
@@ -159,6 +161,7 @@ def test_joint_classifier_is_asked_once_it_is_good(batch, judge):
     before, after, metrics, step = translate_once(config, judge, batch)
     check_both_games(before, after, metrics)
     assert changed(before.classifier.params, after.classifier.params)
+    assert "classifier/parameter_norm" in metrics
     # Nobody has measured the classifier before the first step: it is not asked.
     assert metrics["semantic_target"] == 0
     asked, later = step(after.replace(classifier_loss=jnp.array(0.5)), batch)
@@ -357,6 +360,12 @@ def test_alignment_step_by_hand(monkeypatch):
     # The network meets the discriminator of this step, whose weight Adam has moved by its rate.
     np.testing.assert_allclose(after.discriminator.params["weight"], 0.6, rtol=1e-5)
     np.testing.assert_allclose(metrics["adversarial"], np.log1p(np.exp(1.2)), rtol=1e-5)
+    # The loop watches these for NaN; the network rests.
+    norms = {name: float(value) for name, value in metrics.items() if "parameter_norm" in name}
+    assert norms == pytest.approx(
+        {"parameter_norm": 1.0, "discriminator/parameter_norm": 0.6}, rel=1e-5
+    )
+    assert metrics["gate"] == metrics["update_norm"] == 0
 
 
 def test_gate_looks_at_the_mean_of_its_window_after_the_warm_up(batch, judge):

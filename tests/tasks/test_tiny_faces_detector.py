@@ -119,6 +119,13 @@ def test_focal_loss_without_focus_is_weighted_cross_entropy():
     )
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_gradients_are_finite_where_nothing_is_left_to_learn(gamma):
+    logits, is_face = jnp.array([200.0, -200.0, -90.0]), jnp.array([True, False, False])
+    loss = partial(detector.focal_loss, is_face=is_face, alpha=0.25, gamma=gamma)
+    np.testing.assert_allclose(jax.grad(lambda x: loss(x).sum())(logits), 0, atol=1e-9)
+
+
 def test_hard_negatives_are_the_worst_ones():
     loss = jnp.array([9.0, 1.0, 5.0, 4.0, 3.0, 8.0])
     positive = jnp.array([True, False, False, False, False, False])

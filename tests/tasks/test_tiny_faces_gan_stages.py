@@ -223,3 +223,15 @@ def test_accuracy_weighs_both_classes_alike_and_knows_sizes():
     assert np.isnan(found["height_32_inf"])  # no background of that size
     loss = tiny_faces_gan_evaluation.class_loss(np.zeros(2), np.array([True, False]))
     np.testing.assert_allclose(loss, np.log(2))
+
+
+def test_some_of_the_crops_that_validate_the_generator_are_paired():
+    paired = np.zeros(2000, bool)
+    paired[[43, 977]] = True
+    rows = tiny_faces_gan_evaluation.validated_rows(paired)
+    assert paired[rows].sum() == 2 and 300 < len(rows) < 400
+    often = np.arange(2000) % 3 == 0
+    np.testing.assert_array_equal(
+        tiny_faces_gan_evaluation.validated_rows(often),
+        tiny_faces_gan_evaluation.validated_rows(~often),
+    )

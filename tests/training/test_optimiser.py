@@ -44,6 +44,12 @@ def test_warm_up_moves_no_later_event(schedule, points):
         np.testing.assert_allclose(rate(step), value, atol=1e-6)
 
 
+def test_a_warm_up_beyond_the_half_ends_in_time():
+    rate = learning_rate(section(schedule="linear", warmup_steps=60), 100)
+    found = [rate(step) for step in (30, 60, 80, 100)]
+    np.testing.assert_allclose(found, [0.05, 0.1, 0.05, 0.0], atol=1e-6)
+
+
 @pytest.mark.parametrize(("name", "update"), [("adam", -0.1), ("adamw", -0.05)])
 def test_decay_is_part_of_adams_gradient_and_beside_adamws(name, update):
     optimiser = make_optimiser(section(name=name, weight_decay=0.25), 10)

@@ -11,8 +11,10 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
 
 from benchmarks.collectives import traffic
+from experiments import command_line
 from jaxgen.models.conv_forms import plain
 from jaxgen.training import hosts, mesh
 from jaxgen.training.accumulation import value_and_grad
@@ -216,3 +218,26 @@ def test_batch_sizes_that_devices_and_parts_cannot_share_are_named():
     mesh.check_divisible(devices, micro_batches=2, **{"train.batch_size": 32})
     with pytest.raises(ValueError, match=r"train.batch_size=24.*8 devices in 2 micro.*16"):
         mesh.check_divisible(devices, micro_batches=2, **{"train.batch_size": 24})
+
+
+def test_only_training_minds_the_batches_of_training():
+    devices = mesh.data_mesh()
+    config = ConfigDict({"gan": {"train": {"batch_size": 12}}, "evaluate": {"batch_size": 16}})
+    command_line.check_batches(config, devices, training=False)
+    with pytest.raises(ValueError, match=r"gan\.train\.batch_size"):
+        command_line.check_batches(config, devices)
+    config.evaluate.batch_size = 12
+    with pytest.raises(ValueError, match=r"evaluate\.batch_size"):
+        command_line.check_batches(config, devices, training=False)
+
+
+def test_counts_beyond_32_bits_survive_the_way_between_processes(monkeypatch):
+    counts = np.array([[3_000_000_000, 0], [7, 2**53 + 1]])
+    np.testing.assert_array_equal(hosts.sum_counts(counts), counts)
+
+    def gather(rows):  # of two processes
+        assert rows.dtype == np.int32
+        return np.concatenate([rows, rows])
+
+    monkeypatch.setattr(hosts, "gather_rows", gather)
+    np.testing.assert_array_equal(hosts.sum_counts(counts), 2 * counts)
