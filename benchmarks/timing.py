@@ -105,7 +105,7 @@ def gpu_name() -> str:
 
 
 def compile_networks(holder) -> None:
-    """Lets torch.compile have every network that `holder` is, or has as an attribute."""
+    """Lets torch.compile have every torch.nn.Module that `holder` is, or has as an attribute."""
     import torch
 
     held = [holder] if isinstance(holder, torch.nn.Module) else vars(holder).values()

@@ -137,7 +137,7 @@ def define_boxes() -> None:
         flags.DEFINE_string("boxes", "", text)
 
 
-def check_batches(config: ConfigDict, devices, *, training: bool = True) -> None:
+def check_batches(config: ConfigDict, devices, *, training: bool) -> None:
     """Raises ValueError naming the first batch size that the mesh `devices` cannot share.
 
     Without `training`, sections called "train" do not count.

@@ -108,13 +108,12 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
     (critic_loss, (accuracy, _)), grads = value_and_grad(discriminator_loss, parts)(
         state.discriminator.params, batch, key_discriminator
     )
-    discriminator, norms = update(
+    discriminator, critic_norms = update(
         state.discriminator,
         grads,
         {},
         optimiser=_optimiser(config, settings.discriminator_optimiser),
     )
-    norms = {f"discriminator/{name}": value for name, value in norms.items()}
     accuracies = jnp.append(state.accuracies[1:], accuracy)
 
     # (2) The network: target images that the discriminator takes for the source.
@@ -160,8 +159,8 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         "gate": is_open.astype(jnp.float32),
         "discriminator/loss": critic_loss,
         "discriminator/accuracy": accuracy,
-        **norms,
     }
+    metrics |= {f"discriminator/{name}": value for name, value in critic_norms.items()}
     state = state.replace(
         step=state.step + 1, network=network, discriminator=discriminator, accuracies=accuracies
     )

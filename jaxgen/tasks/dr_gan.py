@@ -156,7 +156,7 @@ def init_state(config, key: jax.Array, num_identities: int) -> State:
     }
     if config.gan.weights.feature_identity:
         head = identity_head(config, num_identities)
-        # Of a key of its own: the others stay what they are without the head.
+        # Derived, not split off: the others stay what they are without the head.
         key_head = jax.random.fold_in(key_discriminator, 1)
         generator["params"]["identity"] = head.init(key_head, feature)["params"]
     judge = discriminator_net(config, num_identities).init(key_discriminator, image, train=False)

@@ -67,10 +67,13 @@ def compile_enlarge(config) -> Callable[[Variables, np.ndarray], list[np.ndarray
 
 
 def validated_rows(paired: np.ndarray) -> np.ndarray:
-    """Rows of the held-out crops that are looked at in training, spread over all.
+    """Held-out crops that are looked at in training, spread over all.
 
     Args:
-        paired: bool of each crop. The generator is judged by these alone, so some are among them.
+        paired: [N] bool. The generator is judged by paired crops alone, so some are among them.
+
+    Returns:
+        Ascending rows of N, int64.
     """
     rows = np.unique(np.linspace(0, len(paired) - 1, _VALIDATED).astype(int))
     return rows if paired[rows].any() else np.union1d(rows, np.flatnonzero(paired)[:_SHOWN])

@@ -143,7 +143,7 @@ def gather_rows(rows: Tree) -> Tree:
 
 
 def sum_counts(counts: np.ndarray) -> np.ndarray:
-    """The sum of an int64 array over all processes; entries from 0 to 2^54."""
+    """The sum of an array of counts over all processes. int64 of any shape, 0 to 2^54 each."""
     # Collectives have 32 bits: halves of 24 leave room in both.
     halves = np.stack([counts >> 24, counts & 0xFFFFFF]).astype(np.int32)
     high, low = gather_rows(halves[None]).sum(0, dtype=np.int64)

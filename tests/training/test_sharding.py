@@ -225,7 +225,7 @@ def test_only_training_minds_the_batches_of_training():
     config = ConfigDict({"gan": {"train": {"batch_size": 12}}, "evaluate": {"batch_size": 16}})
     command_line.check_batches(config, devices, training=False)
     with pytest.raises(ValueError, match=r"gan\.train\.batch_size"):
-        command_line.check_batches(config, devices)
+        command_line.check_batches(config, devices, training=True)
     config.evaluate.batch_size = 12
     with pytest.raises(ValueError, match=r"evaluate\.batch_size"):
         command_line.check_batches(config, devices, training=False)
