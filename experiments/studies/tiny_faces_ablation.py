@@ -24,7 +24,7 @@ discriminator: it learns to classify in one go, with the optimiser, the batches 
 bicubic classifier, in place of a warm start and a game. Each of these runs trains both, on the same
 proposals. Last, longer games, and a bicubic classifier that learns from as many crops as they do;
 which of them goes to the other seeds is chosen as among the remedies, and those from a new
-discriminator are played longer, too.
+discriminator are played longer, too; and once more from a generator that learned alone for longer.
 """
 
 from collections.abc import Iterable
@@ -52,8 +52,8 @@ TILES = {"synthetic_crowds": (384, 500), "wider_face": (640, 750)}
 GAN_STAGES = "detector,crops,generator,discriminator,gan"
 NO_CLASS = "--config.gan.weights.classification=0.0"
 NO_GAME = "--config.gan.weights.adversarial=0.0"
-ALL = ("detector", "crops", "generator", "discriminator")
-WITHOUT_CLASSIFIER = ("detector", "crops", "generator")
+PROPOSALS = ("detector", "crops")
+ALL = (*PROPOSALS, "generator", "discriminator")
 COMPACT = "compact"  # the variant that the rows have
 # Row -> (stages taken over from the row "full", arguments).
 ROWS = {
@@ -61,10 +61,10 @@ ROWS = {
     "adversarial": (ALL, (NO_CLASS,)),
     "refinement": (ALL, (NO_CLASS, NO_GAME)),
     "generator": (
-        ("detector", "crops", "discriminator"),
+        (*PROPOSALS, "discriminator"),
         (NO_CLASS, NO_GAME, "--config.generator.refine=False"),
     ),
-    "bicubic_classifier": (("detector", "crops"), ()),
+    "bicubic_classifier": (PROPOSALS, ()),
 }
 # What may keep the discriminator from classifying as well as that of "bicubic_classifier": half of
 # its loss is about real and super-resolved images; it learns more slowly than in its warm start;
@@ -87,7 +87,10 @@ _NEW = ("--config.gan.discriminator_start=new", _RATE)
 FROM_NEW = {
     "discriminator_start=new,discriminator_adversarial=0.1": (*_NEW, _GAME),
     "discriminator_start=new": _NEW,
+    "discriminator_start=new,discriminator_adversarial=0.1,generator_steps=2000": (*_NEW, _GAME),
 }
+# Steps of the generator alone, where they are not WARM_UP: its PSNR still rises then.
+GENERATOR_STEPS = {list(FROM_NEW)[2]: 2000}
 # What a longer game is played with. Neither network has learned all it can in STEPS.
 LONGER_REMEDIES = (
     "discriminator_adversarial=0.1",
@@ -123,7 +126,7 @@ def job(
         f"--config.detector.inference.smallest={tile}",
         f"--config.detector.inference.most={boxes}",
         f"--config.detector.train.steps={detector_steps}",
-        f"--config.generator.train.steps={WARM_UP}",
+        f"--config.generator.train.steps={GENERATOR_STEPS.get(remedy, WARM_UP)}",
         *(f"--config.{stage}.train.batch_size={size}" for stage, size in batches.items()),
     ]
     if method == "bicubic_classifier":
@@ -204,7 +207,7 @@ def run(items: Iterable[records.Job]) -> None:
         remedy = item.variant.removeprefix(COMPACT).removeprefix(",")
         shared = ALL if remedy else ROWS[item.method][0]
         if remedy in FROM_NEW:
-            shared = WITHOUT_CLASSIFIER
+            shared = PROPOSALS if remedy in GENERATOR_STEPS else (*PROPOSALS, "generator")
         start = dict(before=whole, shared=shared)
         arguments = ("tiny_faces", STUDY, item, (), workdirs)
         recorded = options(item.method, remedy)
@@ -219,15 +222,16 @@ def main(_):
     run(job(dataset, "full", 0, remedy) for dataset in DATASETS for remedy in REMEDIES)
     found = {dataset: best_remedy(dataset) for dataset in DATASETS}
     run(job(dataset, "full", seed, found[dataset]) for seed, dataset in pairs if found[dataset])
-    first, *others = FROM_NEW
-    run(job(dataset, "full", seed, first) for seed, dataset in pairs)
-    run(job(dataset, "full", 0, remedy) for dataset in DATASETS for remedy in others)
+    less, equal, better_generator = FROM_NEW
+    run(job(dataset, "full", seed, less) for seed, dataset in pairs)
+    run(job(dataset, "full", 0, equal) for dataset in DATASETS)
     longer = partial(job, steps=LONGER)
     run(longer(dataset, "bicubic_classifier", seed) for seed, dataset in pairs)
     run(longer(dataset, "full", 0, remedy) for dataset in DATASETS for remedy in LONGER_REMEDIES)
     found = {dataset: best_remedy(dataset, LONGER_REMEDIES, LONGER) for dataset in DATASETS}
     run(longer(dataset, "full", seed, found[dataset]) for seed, dataset in pairs if found[dataset])
-    run(longer(dataset, "full", seed, first) for seed, dataset in pairs)
+    for remedy in (less, better_generator):
+        run(longer(dataset, "full", seed, remedy) for seed, dataset in pairs)
     print("nothing is left to run")
 
 

@@ -52,13 +52,14 @@ class Setting(NamedTuple):
 _BASE = (COMPACT, STEPS)
 # A tenth of the adversarial loss in the discriminator; and a faster one besides.
 _LESS, _BOTH = (f"{COMPACT},{remedy}" for remedy in tiny_faces_ablation.LONGER_REMEDIES)
-_NEW = f"{COMPACT},{next(iter(tiny_faces_ablation.FROM_NEW))}"
+_NEW, _, _GENERATOR = (f"{COMPACT},{remedy}" for remedy in tiny_faces_ablation.FROM_NEW)
 SETTINGS = (
     Setting("two schedules", _BASE, (COMPACT, in_one_go(STEPS)), _BASE),
     Setting("with the remedy", (_LESS, STEPS), (COMPACT, in_one_go(STEPS)), _BASE),
     Setting("longer, with both remedies", (_BOTH, LONGER), (COMPACT, in_one_go(LONGER)), _BASE),
     Setting("one schedule", *[(_NEW, in_one_go(STEPS))] * 3),
     Setting("one schedule, longer", *[(_NEW, in_one_go(LONGER))] * 3),
+    Setting("and a better generator", *[(_GENERATOR, in_one_go(LONGER))] * 3),
 )
 
 

@@ -52,6 +52,8 @@ def test_a_new_discriminator_learns_as_the_bicubic_classifier_does(steps):
         item = study.job("wider_face", "full", 0, remedy, steps=steps)
         assert item.steps == bicubic.steps and set(changes) <= set(item.arguments)
         assert f"--config.gan.train.batch_size={study.BATCHES['discriminator']}" in item.arguments
+        generator_steps = study.GENERATOR_STEPS.get(remedy, study.WARM_UP)
+        assert f"--config.generator.train.steps={generator_steps}" in item.arguments
         # Both are trained, each from the start.
         assert f"--config.discriminator.train.steps={item.steps}" in item.arguments
         recorded = {row[0] for row in study.options("full", remedy)["others"]}
@@ -154,9 +156,10 @@ def test_what_is_compared_is_what_the_study_records():
     jobs = [study.job("wider_face", method, 0) for method in study.ROWS]
     jobs += [study.job("wider_face", "bicubic_classifier", 0, steps=study.LONGER)]
     jobs += [study.job("wider_face", "full", 0, study.LONGER_REMEDIES[0])]
-    both = [study.LONGER_REMEDIES[1], next(iter(study.FROM_NEW))]
-    jobs += [study.job("wider_face", "full", 0, remedy, steps=study.LONGER) for remedy in both]
-    jobs += [study.job("wider_face", "full", 0, both[1])]
+    less, _, better_generator = study.FROM_NEW
+    for remedy in (study.LONGER_REMEDIES[1], less, better_generator):
+        jobs.append(study.job("wider_face", "full", 0, remedy, steps=study.LONGER))
+    jobs.append(study.job("wider_face", "full", 0, less))
     recorded = set()
     for job in jobs:
         remedy = job.variant.removeprefix("compact").removeprefix(",")
