@@ -175,8 +175,8 @@ def choose(
 
     Faces are proposals that overlap a true one by half, and true boxes moved a little. Backgrounds
     are proposals as of `are_backgrounds`, the detector's surest mistakes first; random boxes fill
-    up to the number of faces. What lies between, and what shares most of its area, or of theirs,
-    with an ignored or too small face, is not used.
+    up to the number of faces. What lies between is not used, nor are backgrounds that share most of
+    their area, or of its, with an ignored or too small face.
 
     Args:
         rng: of this picture.

@@ -238,8 +238,10 @@ def ceiling(
 def roc(predictions: Images, ground_truth: Images, counted: Images | None = None) -> Roc:
     """The discrete ROC of FDDB: share of faces found, by the false positives of the whole set.
 
-    FDDB marks faces as ellipses; give boxes around them, on both sides alike. Arguments as in
-    `wider_average_precision`.
+    FDDB marks faces as ellipses; give boxes around them, on both sides alike. A box is matched with
+    the face that it overlaps most, as in the other figures here, and not, as in FDDB's own program,
+    so that all boxes of an image together overlap most: that differs where faces overlap. Arguments
+    as in `wider_average_precision`.
 
     Source: Jain and Learned-Miller, FDDB, 2010.
     """

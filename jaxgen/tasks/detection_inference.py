@@ -223,11 +223,15 @@ def _cut(picture, y, x, size):
 
 
 def _core(shape, y, x, size, overlap):
-    """Half of the overlap belongs to the neighbour; at the picture's border there is none."""
+    """Half of the overlap belongs to the neighbour; at the picture's border there is none.
+
+    Integers are centres of pixels: the edges of a tile lie half a pixel before its first one and
+    half a pixel after its last one.
+    """
     height, width = shape[:2]
-    low = [overlap / 2 if start > 0 else -np.inf for start in (x, y)]
+    low = [overlap / 2 - 0.5 if start > 0 else -np.inf for start in (x, y)]
     high = [
-        size - overlap / 2 if start + size < side else np.inf
+        size - overlap / 2 - 0.5 if start + size < side else np.inf
         for start, side in ((x, width), (y, height))
     ]
     return np.array([*low, *high])

@@ -135,7 +135,9 @@ def accuracies(config, on_real, on_fake, identity, pose, weight_real, weight_fak
         right_pose = on_real.pose.argmax(-1) == pose
     else:
         right_pose = jnp.abs(on_real.pose[:, 0] - pose) < jnp.deg2rad(7.5)
-    middle = 0.5 if config.gan.loss == "least_squares" else 0.0
+    # The class "fake" has no loss of its own to choose: `reality` is a difference of logits.
+    has_targets = config.gan.loss == "least_squares" and config.gan.form != "fake_class"
+    middle = 0.5 if has_targets else 0.0
     return {
         "identity": masked_mean(1.0 * (logits.argmax(-1) == identity), weight_real),
         "pose": masked_mean(1.0 * right_pose, known),

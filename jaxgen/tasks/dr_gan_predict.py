@@ -116,6 +116,7 @@ def predict_files(
     yaw = estimated_yaw(config, networks.judge, pictures)
     output = workdir / "predictions"
     output.mkdir(parents=True, exist_ok=True)
+    _remove_drawings(output)
     turned = _turn(config, networks, pictures, found, yaw, output)
     known = identify(found, enrolled, threshold)
     order = np.argsort(-found.confidence, kind="stable")
@@ -142,6 +143,13 @@ def predict_files(
         accepted = sum(answer[-1] == "yes" for answer in answers)
         print(f"{accepted} of {len(answers)} pictures are accepted as {claim}")
     return output
+
+
+def _remove_drawings(output):
+    """Those of an earlier run show other pictures, or some that are not redrawn any more."""
+    for ending in ("poses", "frontal"):
+        for old in output.glob(f"[0-9][0-9][0-9][0-9]*_{ending}.png"):
+            old.unlink()
 
 
 def _check_request(gallery, landmarks, gallery_landmarks, claim):

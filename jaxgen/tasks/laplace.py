@@ -197,6 +197,17 @@ def fake_heatmaps(config, logits: jax.Array) -> jax.Array:
     return jnp.exp(logits - logits.max((1, 2), keepdims=True))
 
 
+def leave_out_unlabelled(heatmaps: jax.Array, mask: jax.Array) -> jax.Array:
+    """Fake maps with the gaps of the real ones, so that an empty map gives nothing away.
+
+    Args:
+        heatmaps: [U, S, S, K] of unlabelled faces.
+        mask: [B, K] bool of labelled ones; used again from the first where U is larger.
+    """
+    mask = jnp.resize(mask, (len(heatmaps), mask.shape[1]))
+    return jnp.where(mask[:, None, None, :], heatmaps, 0)
+
+
 def equivariance_loss(config, key: jax.Array, images: jax.Array, mean: jax.Array, apply) -> Any:
     """ELT of Honari et al. 2018: turning the image should turn the predicted points.
 
@@ -268,6 +279,7 @@ def train_step(config, state: State, batch: Any) -> tuple[State, dict[str, jax.A
         # (2) unlabelled faces: heatmaps that the discriminator takes for labels.
         if state.discriminator is not None:
             fake = fake_heatmaps(config, *on_unlabelled)
+            fake = leave_out_unlabelled(fake, labelled["mask"])
             scores, _ = criticise(state.discriminator.params, faces[-1], fake, key_fake)
             terms["adversarial"] = adversarial.generator(scores).mean()
             total += config.adversarial.weight * terms["adversarial"]

@@ -59,17 +59,18 @@ def candidates() -> list[Fusion]:
     return [Fusion("mean_logit", 0.0, SIDES[-1]), *means, *products]
 
 
-def choose(looks: Sequence[Look], truth: GroundTruth, *, nms_iou: float) -> Choice:
+def choose(looks: Sequence[Look], truth: GroundTruth, *, most: int, nms_iou: float) -> Choice:
     """The best candidate. Where there is no small face to find, that is the detector alone.
 
     Args:
         looks: of every scene, at all boxes up to the largest of SIDES.
         truth: of the same scenes.
-        nms_iou: as of `tiny_faces_rescoring.join`.
+        most: as of `tiny_faces_rescoring.join`.
+        nms_iou: the same.
     """
 
     def measure(fusion):
-        opinions = [join(seen, fusion, nms_iou=nms_iou) for seen in looks]
+        opinions = [join(seen, fusion, most=most, nms_iou=nms_iou) for seen in looks]
         predictions = [np.concatenate([o.boxes, o.scores[:, None]], 1) for o in opinions]
         facts = predictions, truth.boxes, truth.counted
         by_height = {

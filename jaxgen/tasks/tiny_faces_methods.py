@@ -98,12 +98,17 @@ def choose_fusions(
                 scenes[row]["image"],
                 *found[row],
                 longest_side=tiny_faces_fusion.SIDES[-1],
+                most=len(found[row].boxes),  # a rule for smaller boxes looks at worse ones
             )
             for row in range(hosts.index(), len(found), hosts.count())
         }
         looks = tiny_faces_fusion.gather(looks)
-        nms_iou = config.detector.inference.nms_iou
-        choice = tiny_faces_fusion.choose(looks, truth, nms_iou=nms_iou)
+        choice = tiny_faces_fusion.choose(
+            looks,
+            truth,
+            most=config.gan.fusion.most,
+            nms_iou=config.detector.inference.nms_iou,
+        )
         made_with = {**facts, "step": method.step}
         tiny_faces_fusion.write(workdir / method.stage, choice, looks, truth, made_with)
         if hosts.is_first():

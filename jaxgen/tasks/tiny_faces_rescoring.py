@@ -119,6 +119,7 @@ def look(
     scores: np.ndarray,
     *,
     longest_side: float,
+    most: int,
     keep_images: bool = False,
 ) -> Look:
     """Enlarges and classifies the small boxes of a picture.
@@ -129,7 +130,8 @@ def look(
         image: uint8 [H, W, 3].
         boxes: [N, 4] of the detector.
         scores: [N] its probabilities.
-        longest_side: of the boxes to look at, pixels; of more than gan.fusion.most, the best.
+        longest_side: of the boxes to look at, pixels.
+        most: boxes to look at, the best first.
         keep_images: hand the crops back too.
 
     Raises:
@@ -139,8 +141,7 @@ def look(
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     scores = np.asarray(scores, np.float32)
     sides = (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0)
-    small = np.flatnonzero(sides <= longest_side)
-    chosen = small[np.argsort(-scores[small], kind="stable")][: fusion.most]
+    chosen = _best_small(sides, scores, longest_side, most)
     probability = np.full(len(boxes), np.nan, np.float32)
     shape = image.shape[:2]
     if not len(chosen):
@@ -160,7 +161,13 @@ def look(
     return Look(boxes, scores, probability, moved, shape, pictures, before)
 
 
-def join(seen: Look, settings: Any, *, nms_iou: float) -> SecondOpinion:
+def _best_small(sides, scores, longest_side, most):
+    """Rows of the best boxes up to a size, best first."""
+    small = np.flatnonzero(sides <= longest_side)
+    return small[np.argsort(-scores[small], kind="stable")][:most]
+
+
+def join(seen: Look, settings: Any, *, most: int, nms_iou: float) -> SecondOpinion:
     """Fused scores, and boxes where they were moved to.
 
     Moved boxes are cut at the border of the picture, and as they may meet on one face, repeats
@@ -170,14 +177,19 @@ def join(seen: Look, settings: Any, *, nms_iou: float) -> SecondOpinion:
     Args:
         seen: of `look`.
         settings: a Fusion, or config.gan.fusion.
+        most: looks that count, at the best boxes of the sizes of the rule: as many as `look` gets
+            when it is asked for this rule alone.
         nms_iou: moved boxes that overlap more cannot both stay.
     """
     sides = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(1, initial=0)
-    scores = fuse(seen.scores, seen.face_probability, sides, settings)
+    counted = np.full(len(sides), False)
+    counted[_best_small(sides, seen.scores, settings.longest_side, most)] = True
+    probability = np.where(counted, seen.face_probability, np.nan)
+    scores = fuse(seen.scores, probability, sides, settings)
     boxes, rows = seen.boxes, np.arange(len(seen.boxes))
     detector_alone = settings.rule == "mean_logit" and settings.weight == 0
     if seen.moved is not None and not detector_alone:
-        asked = np.isfinite(seen.face_probability) & (sides <= settings.longest_side)
+        asked = np.isfinite(probability)
         height, width = seen.shape
         inside = np.clip(seen.moved, -0.5, np.tile([width - 0.5, height - 0.5], 2))
         boxes = np.where(asked[:, None], inside, boxes).astype(np.float32)
@@ -215,9 +227,10 @@ def look_again(
             still to be chosen.
     """
     fusion = fusion or config.gan.fusion
-    side = fusion.longest_side
-    seen = look(config, rescore, image, boxes, scores, longest_side=side, keep_images=keep_images)
-    return join(seen, fusion, nms_iou=config.detector.inference.nms_iou)
+    most = config.gan.fusion.most
+    limits = dict(longest_side=fusion.longest_side, most=most)
+    seen = look(config, rescore, image, boxes, scores, **limits, keep_images=keep_images)
+    return join(seen, fusion, most=most, nms_iou=config.detector.inference.nms_iou)
 
 
 def _moved(boxes, offsets):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxgen.data import media
+from jaxgen.data.builders.images import to_rgb
 
 HEIGHT, WIDTH = 48, 64
 ONE = 1 << 16  # 1.0 in the fixed-point numbers of an MP4 header
@@ -141,6 +142,21 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path, mode):
     tolerance = {"1": 255, "P": 50}.get(mode, 2)
     assert np.abs(frame.image.astype(int) - grey[..., None]).max() <= tolerance
     assert frame.image.max() > 250 and frame.image.min() < 5
+
+
+@pytest.mark.parametrize("largest, kind", [(1, np.float32), (255, np.float32), (255, np.int32)])
+def test_pixels_of_32_bits_are_refused(tmp_path, largest, kind):
+    """What is white in them is not known; taken for 16 bits they would all be black."""
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.linspace(0, largest, 256).reshape(16, 16).astype(kind)).save(path)
+    with pytest.raises(ValueError, match=r"a\.tif: .*32 bits: save it with 8 or 16"):
+        frames(path)
+
+
+def test_16_bits_stored_in_32_are_16_bits():
+    grey = np.linspace(0, 65535, 256).reshape(16, 16)
+    found = np.asarray(to_rgb(Image.fromarray(grey.astype(np.int32))))
+    assert np.abs(found - grey[..., None] / 257).max() <= 1
 
 
 def test_a_broken_image_is_named_or_skipped(tmp_path):

@@ -1,10 +1,12 @@
 """Sizes and behaviour of the segmentation networks."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.models import segmentation
 from jaxgen.models.drn import Drn26
 from jaxgen.models.segmentation import CompactSegmenter, Fcn8s
 from jaxgen.models.vgg import Vgg16, imagenet_range
@@ -83,6 +85,112 @@ def test_features_for_a_discriminator(net, scores, last):
         assert features.shape == (1, *shape)
     with pytest.raises(ValueError, match="fc7"):
         shapes(net(5, adapt="fc7"), 1, 64, 64, 3)
+
+
+def convolved(x, kernel, *, stride=1, dilation=1, padding=0):
+    """A convolution, written out. x: [B, H, W, C]."""
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    reach = dilation * (kernel.shape[0] - 1) + 1
+    windows = np.lib.stride_tricks.sliding_window_view(x, (reach, reach), (1, 2))
+    windows = windows[:, ::stride, ::stride, :, ::dilation, ::dilation]
+    return np.einsum("bhwcij,ijcd->bhwd", windows, kernel, optimize=True)
+
+
+def random_variables(net, *shape, seed=0):
+    """He-scaled kernels, statistics and biases that are not those at the start."""
+    rng = np.random.default_rng(seed)
+
+    def fill(path, x):
+        if path[-1].key == "kernel":
+            return rng.normal(0, np.sqrt(2 / np.prod(x.shape[:-1])), x.shape).astype(np.float32)
+        low, high = {"var": (0.5, 1.5), "scale": (0.7, 1.3)}.get(path[-1].key, (-0.2, 0.2))
+        return rng.uniform(low, high, x.shape).astype(np.float32)
+
+    return jax.tree.map_with_path(fill, shapes(net, *shape)[1])
+
+
+def test_drn_equals_the_drawing_in_textbook_layers():
+    """Strides, dilations and which layers have a shortcut, from the published table."""
+    net, images = Drn26(5), np.random.default_rng(1).uniform(-1, 1, (2, 25, 36, 3))
+    variables = random_variables(net, *images.shape)
+    scores = jax.jit(lambda v, x: net.apply(v, x, train=False, method=net.features_and_logits)[0])(
+        variables, images.astype(np.float32)
+    )
+    params, statistics = variables["params"], variables["batch_stats"]
+
+    def normalised(x, name, weights, moments):
+        weights, moments = weights[name], moments[name]
+        x = (x - moments["mean"]) / np.sqrt(moments["var"] + 1e-5)
+        return x * weights["scale"] + weights["bias"]
+
+    x = ((images + 1) / 2 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    x = normalised(convolved(x, params["conv1"]["kernel"], padding=3), "bn1", params, statistics)
+    x = np.maximum(x, 0)
+    strides, dilations = (1, 2, 2, 2, 1, 1, 1, 1), (1, 1, 1, 1, 2, 4, 2, 1)
+    for layer, blocks in enumerate((1, 1, 2, 2, 2, 2, 1, 1)):
+        for number in range(blocks):
+            own = params[f"layer{layer + 1}_{number}"], statistics[f"layer{layer + 1}_{number}"]
+            step = dict(dilation=dilations[layer], padding=dilations[layer])
+            stride = 1 if number else strides[layer]
+            y = convolved(x, own[0]["conv1"]["kernel"], stride=stride, **step)
+            y = np.maximum(normalised(y, "bn1", *own), 0)
+            y = normalised(convolved(y, own[0]["conv2"]["kernel"], **step), "bn2", *own)
+            if layer < 6:  # the last two layers smooth what dilation leaves, without shortcuts
+                if "downsample_conv" in own[0]:
+                    x = convolved(x, own[0]["downsample_conv"]["kernel"], stride=stride)
+                    x = normalised(x, "downsample_bn", *own)
+                y = y + x
+            x = np.maximum(y, 0)
+    expected = convolved(x, params["score"]["kernel"]) + params["score"]["bias"]
+    np.testing.assert_allclose(scores, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def enlarged(x, factor):
+    """A transposed convolution with a fixed bilinear kernel, written out. x: [H, W, K]."""
+    weights = 1 - np.abs(np.arange(2 * factor) - (factor - 0.5)) / factor
+    out = np.zeros(((len(x) + 1) * factor, (x.shape[1] + 1) * factor, x.shape[2]))
+    for row, column in np.ndindex(x.shape[:2]):
+        y, x0 = factor * row, factor * column
+        patch = weights[:, None, None] * weights[None, :, None] * x[row, column]
+        out[y : y + 2 * factor, x0 : x0 + 2 * factor] += patch
+    return out
+
+
+def test_fcn8s_adds_its_skips_where_the_released_network_does(monkeypatch):
+    """Factors of the skips, and what is cut off each map, for maps that are given."""
+    height, width, rng = 45, 70, np.random.default_rng(0)
+    # Sides after five halvings that keep the rest, of an image with a margin of 99 pixels.
+    sides = [np.ceil((np.array([height, width]) + 198) / 2**n).astype(int) for n in (3, 4, 5)]
+    maps = {
+        name: rng.normal(size=(1, *side, 2))
+        for name, side in zip(("pool3", "pool4"), sides, strict=False)
+    }
+    maps["fc7"] = rng.normal(size=(1, *(sides[2] - 6), 2))
+    maps["pool4"] *= 1e2  # so that all three weigh alike
+    maps["pool3"] *= 1e4
+
+    class GivenMaps(nn.Module):
+        dropout: float
+        dtype: jnp.dtype
+
+        def __call__(self, images, *, train):
+            assert images.shape == (1, height + 198, width + 198, 3)
+            return maps
+
+    monkeypatch.setattr(segmentation, "Vgg16", GivenMaps)
+    net = Fcn8s(3)
+    params = random_variables(net, 1, height, width, 3)["params"]
+    images = np.zeros((1, height, width, 3), np.float32)
+    logits = jax.jit(lambda p, x: net.apply({"params": p}, x, train=False))(params, images)
+
+    def score(name, factor):
+        layer = params[f"score_{name}"]
+        return factor * maps[name][0] @ layer["kernel"][0, 0] + layer["bias"]
+
+    x = enlarged(score("fc7", 1), 2)
+    x = enlarged(x + score("pool4", 0.01)[5:][: len(x), 5 : 5 + x.shape[1]], 2)
+    x = enlarged(x + score("pool3", 0.0001)[9:][: len(x), 9 : 9 + x.shape[1]], 8)
+    np.testing.assert_allclose(logits[0], x[31 : 31 + height, 31 : 31 + width], atol=1e-4)
 
 
 def test_compact_refuses_sizes_that_it_cannot_halve():

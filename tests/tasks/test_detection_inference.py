@@ -119,6 +119,16 @@ def test_no_size_falls_between_the_passes(side):
     np.testing.assert_allclose(found.boxes[0, 2:] - found.boxes[0, :2], side, atol=6)
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_what_a_tile_shows_of_a_longer_face_does_not_replace_it(mirrored):
+    # 31 of its 60 columns lie in the first (mirrored: the last) tile, one less than tiles overlap.
+    image = picture(24, 416, (97, 2, 20), (117, 2, 20), (137, 2, 20))
+    found = find(image[:, ::-1] if mirrored else image)
+    assert len(found.boxes) == 1
+    expected = [258.5, 1.5, 318.5, 21.5] if mirrored else [96.5, 1.5, 156.5, 21.5]
+    np.testing.assert_allclose(found.boxes[0], expected, atol=3)
+
+
 def test_a_picture_smaller_than_a_tile():
     found = find(picture(40, 30, (5, 6, 20)))
     np.testing.assert_allclose(found.boxes, [[4.5, 5.5, 24.5, 25.5]])

@@ -423,6 +423,13 @@ def test_the_paper_has_none_of_what_came_later(variant):
     assert (gan.head, gan.warm_start, config.model.pose_gain) == ("softmax", "none", 1)
 
 
+def test_the_recogniser_of_the_paper_config_learns_as_dr_gan_does():
+    config = paper.get_config()
+    assert config.recogniser.optimiser == config.gan.optimiser
+    for key in ("steps", "ema_decay", "validate_every"):
+        assert config.recogniser.train[key] == config.gan.train[key], key
+
+
 def test_what_the_default_config_shows_can_be_run():
     shown = re.findall(r"--config\.(\S+)=(\S+)", default.__doc__)
     assert shown == [("gan.fuse", "False")]

@@ -138,6 +138,11 @@ def test_real_and_fake_maps_live_in_one_space():
     np.testing.assert_allclose(real[..., :2], fake[..., :2], atol=1e-5)
     assert real[0, ..., 2].max() == 0
     assert real[0, 5, 4, 0] == 1
+    # Nor may an empty map say that labels are real: fakes have the same gaps.
+    masks = jnp.array([[True, True, False], [True, False, True]])
+    kept = laplace.leave_out_unlabelled(jnp.repeat(fake, 3, axis=0), masks)
+    for row, filled in enumerate((masks[0], masks[1], masks[0])):
+        np.testing.assert_array_equal(kept[row], jnp.where(filled, fake[0], 0))
 
 
 class ScalingNet:
@@ -163,13 +168,15 @@ def test_adversarial_step_by_hand(monkeypatch):
     state = laplace.State(jnp.zeros((), jnp.int32), run_key(0), *players)
     data = batch()
     data["unlabelled"]["image"][:] = 90  # flat heatmaps, peak 1 everywhere
+    data["labelled"]["mask"][:, 0] = False  # nobody labels the first point
     _, metrics = jax.jit(partial(laplace.train_step, config))(state, data)
     points, mask = data["labelled"]["points"], data["labelled"]["mask"]
     real = 0.25 * laplace.real_heatmaps(config, points, mask, SIZE).mean((1, 2, 3))
     assert real.max() < 0.25  # bumps
-    expected = (np.square(real - 1).mean() + 0.25**2) / 2
+    fake = 0.25 * (POINTS - 1) / POINTS
+    expected = (np.square(real - 1).mean() + fake**2) / 2
     np.testing.assert_allclose(metrics["discriminator/loss"], expected, rtol=1e-5)
-    np.testing.assert_allclose(metrics["adversarial"], 0.75**2, rtol=1e-5)
+    np.testing.assert_allclose(metrics["adversarial"], (1 - fake) ** 2, rtol=1e-5)
     assert metrics["discriminator/accuracy"] == 0.5  # all are taken for fakes
 
 

@@ -31,16 +31,16 @@ def seen(detector, gan):
 
 def test_a_good_second_look_is_used():
     look = seen([0.3, 0.5, 0.4, 0.6, 0.9], [0.9, 0.1, 0.1, 0.1, np.nan])
-    choice = fusion.choose([look], TRUTH, nms_iou=0.35)
+    choice = fusion.choose([look], TRUTH, most=600, nms_iou=0.35)
     assert choice.alone.small == pytest.approx(25) and choice.figures.small == pytest.approx(100)
     assert choice.figures.large == choice.alone.large == pytest.approx(100)
-    joined = rescoring.join(look, choice.fusion, nms_iou=0.35)
+    joined = rescoring.join(look, choice.fusion, most=600, nms_iou=0.35)
     assert joined.scores[:4].argmax() == 0
 
 
 def test_a_misleading_second_look_is_not():
     look = seen([0.6, 0.5, 0.4, 0.3, 0.9], [0.1, 0.9, 0.9, 0.9, np.nan])
-    choice = fusion.choose([look], TRUTH, nms_iou=0.35)
+    choice = fusion.choose([look], TRUTH, most=600, nms_iou=0.35)
     assert choice.fusion == fusion.candidates()[0] and choice.fusion.weight == 0
     assert choice.figures.small == choice.alone.small == pytest.approx(100)
 
@@ -59,10 +59,10 @@ def test_large_faces_come_first():
         {},
         {},
     )
-    choice = fusion.choose([look], truth, nms_iou=0.35)
+    choice = fusion.choose([look], truth, most=600, nms_iou=0.35)
     assert choice.fusion.weight == 0 and choice.figures.small == pytest.approx(50)
     kind = look._replace(face_probability=np.array([0.9, 0.1, 0.99, np.nan], np.float32))
-    choice = fusion.choose([kind], truth, nms_iou=0.35)
+    choice = fusion.choose([kind], truth, most=600, nms_iou=0.35)
     assert choice.fusion.longest_side == 32 and choice.figures.small == pytest.approx(100)
 
 
@@ -78,7 +78,7 @@ def test_faces_between_the_sizes_are_not_paid_with():
     look = looked(
         [TINY, *WRONG, middle, wrong], [0.3, 0.5, 0.4, 0.6, 0.9, 0.2], [0.9, *4 * [0.1], 0.9]
     )
-    choice = fusion.choose([look], truth, nms_iou=0.35)
+    choice = fusion.choose([look], truth, most=600, nms_iou=0.35)
     assert choice.figures.middle == choice.alone.middle == pytest.approx(100)
     assert choice.fusion.longest_side < 20 and choice.figures.small > choice.alone.small
 
@@ -86,9 +86,9 @@ def test_faces_between_the_sizes_are_not_paid_with():
 def test_the_best_rule_is_taken_not_the_last_good_one():
     # Products leave one mistake before the tiny face; a mean of logits leaves none.
     look = seen([0.3, 0.5, 0.4, 0.6, 0.9], [0.95, 0.7, 0.1, 0.1, np.nan])
-    product = rescoring.join(look, rescoring.Fusion("product", 1.0, 32.0), nms_iou=0.35)
+    product = rescoring.join(look, rescoring.Fusion("product", 1.0, 32.0), most=600, nms_iou=0.35)
     assert product.scores[:4].argsort()[::-1].tolist().index(0) == 1
-    choice = fusion.choose([look], TRUTH, nms_iou=0.35)
+    choice = fusion.choose([look], TRUTH, most=600, nms_iou=0.35)
     assert choice.fusion.rule == "mean_logit" and choice.figures.small == pytest.approx(100)
 
 
@@ -103,11 +103,11 @@ def test_more_of_all_faces_does_not_pay_for_those_between_the_sizes():
         [*5 * [0.3], 0.6, 0.55, 0.5, 0.9, 0.2],
         [*5 * [0.6], 0.4, 0.4, 0.4, 0.05, 0.95],
     )
-    choice = fusion.choose([look], truth, nms_iou=0.35)
+    choice = fusion.choose([look], truth, most=600, nms_iou=0.35)
     assert choice.fusion == fusion.candidates()[0]
     assert choice.figures.middle == pytest.approx(100)
     look.face_probability[8:] = 0.95, 0.05  # right about the face of 20 pixels
-    choice = fusion.choose([look], truth, nms_iou=0.35)
+    choice = fusion.choose([look], truth, most=600, nms_iou=0.35)
     assert choice.fusion.longest_side >= 24 and choice.figures.all > choice.alone.all
 
 
@@ -121,11 +121,11 @@ def test_small_faces_must_not_outrank_the_others_wrongly():
         [0.2, 0.25, 0.15, 0.1, *8 * [0.5]],
         [0.999, 0.99, 0.99, 0.99, *8 * [np.nan]],
     )
-    choice = fusion.choose([look], truth, nms_iou=0.35)
+    choice = fusion.choose([look], truth, most=600, nms_iou=0.35)
     assert choice.alone.small == pytest.approx(50)
     assert choice.alone.all > 98
     # A rule that puts the tiny face first exists; all faces together would pay for it.
-    joined = rescoring.join(look, rescoring.Fusion("mean_logit", 0.2, 12.0), nms_iou=0.35)
+    joined = rescoring.join(look, rescoring.Fusion("mean_logit", 0.2, 12.0), most=600, nms_iou=0.35)
     assert joined.scores[:4].argmax() == 0 and (joined.scores[:4] > 0.5).any()
     assert choice.fusion == fusion.candidates()[0]
 
@@ -133,13 +133,13 @@ def test_small_faces_must_not_outrank_the_others_wrongly():
 def test_without_tiny_faces_the_detector_stays_alone():
     look = seen([0.3, 0.5, 0.4, 0.6, 0.9], [0.9, 0.1, 0.1, 0.1, np.nan])
     truth = GroundTruth(["a"], [TRUTH.boxes[0][1:]], [np.ones(1, bool)])
-    choice = fusion.choose([look], truth, nms_iou=0.35)
+    choice = fusion.choose([look], truth, most=600, nms_iou=0.35)
     assert choice.fusion.weight == 0 and np.isnan(choice.figures.small)
 
 
 def test_the_choice_is_kept_with_every_proposal(tmp_path):
     look = seen([0.3, 0.5, 0.4, 0.6, 0.9], [0.9, 0.1, 0.1, 0.1, np.nan])
-    choice = fusion.choose([look], TRUTH, nms_iou=0.35)
+    choice = fusion.choose([look], TRUTH, most=600, nms_iou=0.35)
     fusion.write(tmp_path, choice, fusion.gather({0: look}), TRUTH, {"step": 7})
     config = default.get_config("smoke")
     assert fusion.settings_of(config, tmp_path, 7) == choice.fusion

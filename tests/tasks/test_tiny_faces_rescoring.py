@@ -118,11 +118,11 @@ def test_boxes_that_meet_are_suppressed_by_the_fused_score(mover):
         {},
         {},
     )
-    found = rescoring.join(seen, fusion(rule="replace"), nms_iou=0.35)
+    found = rescoring.join(seen, fusion(rule="replace"), most=600, nms_iou=0.35)
     np.testing.assert_array_equal(found.rows, [1, 2, 3])
     np.testing.assert_allclose(found.scores, [0.9, 0.9, 0.3], rtol=1e-6)
     # The detector alone moves and suppresses nothing.
-    alone = rescoring.join(seen, fusion(weight=0.0), nms_iou=0.35)
+    alone = rescoring.join(seen, fusion(weight=0.0), most=600, nms_iou=0.35)
     np.testing.assert_array_equal(alone.boxes, boxes)
 
 
@@ -130,8 +130,23 @@ def test_boxes_above_the_limit_of_the_rule_stay_where_they_are():
     boxes = np.array([[10, 10, 20, 20], [50, 50, 80, 80]], np.float32)
     both = np.array([0.9, 0.9], np.float32)
     seen = rescoring.Look(boxes, both / 2, both, boxes + 3, (90, 100), {}, {})
-    found = rescoring.join(seen, fusion(longest_side=20.0), nms_iou=0.35)
+    found = rescoring.join(seen, fusion(longest_side=20.0), most=600, nms_iou=0.35)
     np.testing.assert_array_equal(found.boxes, [boxes[0] + 3, boxes[1]])
+
+
+def test_a_rule_is_judged_by_the_looks_that_it_will_have():
+    """Of two looks, boxes too large for the rule take none away from smaller ones."""
+    boxes = np.array(
+        [[0, 0, 30, 30], [40, 0, 70, 30], *[[9 * n, 40, 9 * n + 8, 48] for n in range(3)]],
+        np.float32,
+    )
+    scores = np.array([0.9, 0.8, 0.7, 0.5, 0.6], np.float32)
+    seen = rescoring.Look(boxes, scores, np.full(5, 0.1, np.float32), None, (90, 100), {}, {})
+    small, all_ = (fusion(rule="replace", longest_side=side) for side in (12.0, 32.0))
+    found = rescoring.join(seen, small, most=2, nms_iou=0.35)
+    np.testing.assert_allclose(found.scores, [0.9, 0.8, 0.1, 0.5, 0.1])
+    found = rescoring.join(seen, all_, most=2, nms_iou=0.35)
+    np.testing.assert_allclose(found.scores, [0.1, 0.1, 0.7, 0.5, 0.6])
 
 
 def test_a_rule_must_have_been_chosen(config):

@@ -4,9 +4,12 @@
     python -m experiments.cycada --config=experiments/configs/cycada/paper.py:svhn_to_mnist
 
 Networks, batch sizes, rates and lengths are those of the released code, lengths as steps of its
-epochs over the full training sets (here a tenth of them is held out). The semantic loss is that
-of the paper (a frozen source network, its own labels, both ways). For the code's, set
---config.translation.semantic.mode=joint --config.translation.semantic.labels=truth
+epochs over the full training sets (here a tenth of them is held out): of the larger domain for the
+translation, of the source for task networks. The one that learns from target labels has as many
+steps as that of the source.
+
+The semantic loss is that of the paper (a frozen source network, its own labels, both ways). For the
+code's, set --config.translation.semantic.mode=joint --config.translation.semantic.labels=truth
 --config.translation.weights.adversarial_target=2 --config.translation.generator.dropout=0.5.
 Meant for a GPU or TPU: the translation alone takes about 1e17 operations.
 """
@@ -26,7 +29,9 @@ def get_config(variant: str = "svhn_to_mnist") -> ml_collections.ConfigDict:
     images = {"mnist": 60_000, "usps": 7_291, "svhn": 73_257}
     source, target = images[config.source.name], images[config.target.name]
     config.task.train.update(steps=100 * source // 128, batch_size=128, ema_decay=0.0)
-    config.translation.train.update(steps=75 * source // 100, batch_size=100, ema_decay=0.0)
+    config.translation.train.update(
+        steps=75 * max(source, target) // 100, batch_size=100, ema_decay=0.0
+    )
     for optimiser in (config.translation.optimiser, config.translation.discriminator_optimiser):
         optimiser.update(default.optimiser(learning_rate=2e-4, b1=0.5))
     config.alignment.train.update(

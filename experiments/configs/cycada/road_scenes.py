@@ -1,13 +1,19 @@
-"""CyCADA on rendered and real roads as published, as far as paper and released code are known.
+"""CyCADA on rendered and real roads with the networks of the paper.
 
     export JAXGEN_DATA=/path/to/data      # holds gta5/ and cityscapes/, or synthia/
     python -m experiments.cycada --config=experiments/configs/cycada/road_scenes.py:gta5_drn26 \
         --config.model.pretrained=drn_c_26.safetensors --workdir=runs/gta5
 
-Lengths, rates and crops of the translation are those of paper and released code, ImageNet weights
-are yours to name. Differs from them: crops of 400 pixels in every stage (there 600 to 768 for the
-task network), scenes stored 1,024 pixels wide, batches of at least 1 a device. Meant for GPUs or
-TPUs, and not run: see docs/cycada.md.
+Rates and crops of the translation are the paper's, ImageNet weights are yours to name. Its 20
+epochs are what others found enough; the paper has CycleGAN's defaults. There is no identity loss,
+as in the paper's equations; a note in the released code has one of CycleGAN's weight 1 for GTA5:
+--config.translation.weights.identity_source=10 --config.translation.weights.identity_target=10.
+The target is that of the released code, Cityscapes' 2,975 images with fine labels, which are not
+used; --config.target.train_split=train_extra is the paper's.
+
+Differs from both: crops of 400 pixels in every stage (there 600 to 768 for the task network),
+batches of at least 1 a device, and scenes stored 1,024 pixels wide. Labels of the test are made
+as small, so figures are not those of the published protocol. Meant for GPUs or TPUs, and not run.
 """
 
 import ml_collections
@@ -21,6 +27,7 @@ VARIANTS = {
     "gta5_fcn8s": ("fcn8s", 100_000),
     "synthia_fcn8s": ("fcn8s", 100_000),
 }
+IMAGES = {"gta5": 24_966, "synthia": 10_852}  # of the source
 
 
 def get_config(variant: str = "gta5_drn26") -> ml_collections.ConfigDict:
@@ -29,7 +36,8 @@ def get_config(variant: str = "gta5_drn26") -> ml_collections.ConfigDict:
         raise ValueError(f"road_scenes.py knows the variants {list(VARIANTS)}, not {variant!r}")
     network, steps = VARIANTS[variant]
     config = camvid.scenes(default.get_config())
-    _set_domains(config, variant.split("_")[0])
+    source = variant.split("_")[0]
+    _set_domains(config, source)
     config.data.update(size=400, cache=False)
     config.augment.scale = 0.0
     config.model.name = network
@@ -40,7 +48,7 @@ def get_config(variant: str = "gta5_drn26") -> ml_collections.ConfigDict:
     config.translation.generator.update(features=64, blocks=9, remat=True)
     config.translation.discriminator.update(features=64, layers=3)
     config.translation.semantic.mode = "none"
-    config.translation.train.update(steps=20 * 24_966, batch_size=1, ema_decay=0.0)
+    config.translation.train.update(steps=20 * IMAGES[source], batch_size=1, ema_decay=0.0)
     for section in (config.translation.optimiser, config.translation.discriminator_optimiser):
         section.update(optimiser(learning_rate=2e-4, b1=0.5, schedule="linear"))
     config.alignment.update(weight=0.1, window=100, hidden=512, warmup_steps=0)

@@ -1,5 +1,8 @@
 """DR-GAN as published: 96 pixels, full width, 60 images a step, no pixel loss or moving averages.
 
+The recogniser, which it is compared with, has the same width, optimiser and number of steps, of 64
+images. The judge of poses is no part of the paper and stays the small one.
+
     python -m experiments.dr_gan --config=experiments/configs/dr_gan/paper.py --workdir=runs/paper
 
 On the embedded people; multipie.py beside this file is the same on Multi-PIE.
@@ -28,7 +31,13 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.gan.jitter = 1.0
     config.gan.train.update(steps=40_000, batch_size=10, ema_decay=0.0, validate_every=2000)
     config.gan.train.update(log_every=50, checkpoint_every=2000)
-    for optimiser in (config.gan.optimiser, config.gan.discriminator_optimiser):
+    config.recogniser.train.update(steps=40_000, ema_decay=0.0, validate_every=2000)
+    config.recogniser.train.update(log_every=50, checkpoint_every=2000)
+    for optimiser in (
+        config.recogniser.optimiser,
+        config.gan.optimiser,
+        config.gan.discriminator_optimiser,
+    ):
         optimiser.update(learning_rate=2e-4, schedule="constant", warmup_steps=0)
     if variant:  # one image of each of 64 people
         config.gan.images = 1

@@ -89,7 +89,9 @@ def paper_sections() -> ml_collections.ConfigDict:
     """Sizes, weights and schedule as published or as in the released code, for accelerators.
 
     The released code has batch 8 and runs over its crops three times at each learning rate; here
-    that is a number of steps, for 100,000 crops. Give `discriminator.pretrained` the weights.
+    that is a number of steps, for 100,000 crops. Give `discriminator.pretrained` the weights. The
+    stage `discriminator` is not the paper's: it trains the rival that sees bicubic crops, and shows
+    it as many as the game does.
     """
     config = gan_sections()
     # The released code enlarges every face to 128 pixels; so few have as many of their own that
@@ -100,7 +102,7 @@ def paper_sections() -> ml_collections.ConfigDict:
     config.gan.discriminator_start = "new"
     for section, steps in (
         (config.generator, 75_000),
-        (config.discriminator, 12_500),
+        (config.discriminator, 75_000),
         (config.gan, 75_000),
     ):
         section.train = schedule(steps=steps, batch_size=8, every=steps // 25)

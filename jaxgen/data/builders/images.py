@@ -52,11 +52,19 @@ def is_plain(path: Path, formats: tuple[str, ...]) -> bool:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Grey, 16-bit, palette and transparent images as 8-bit RGB; transparency becomes black."""
+    """Grey, 16-bit, palette and transparent images as 8-bit RGB; transparency becomes black.
+
+    Raises:
+        ValueError: pixels have 32 bits, and what is black and white is not known.
+    """
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey: keep the bright 8 bits
+    if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
+        # 16-bit files may come as 32-bit integers, but what else these mean nobody knows.
+        if image.mode == "F" or (image.mode == "I" and not 255 < values.max() < 2**16):
+            raise ValueError("pixels of 32 bits: save it with 8 or 16 bits a channel")
+        # Keep the bright 8 bits.
         return Image.fromarray(np.clip(values / 256, 0, 255).astype(np.uint8)).convert("RGB")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
