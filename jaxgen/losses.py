@@ -74,7 +74,8 @@ def cross_entropy(logits: chex.Array, labels: chex.Array, *, ignore: int = 255) 
 
     Args:
         logits: [B, ..., K] float.
-        labels: [B, ...] integer classes; `ignore` where there is no label.
+        labels: [B, ...] integer classes; `ignore` where there is no label. What is neither gives
+            NaN, such as the -1 of images without a label unless `ignore` is -1.
         ignore: the label that does not count. An item without any label has loss 0.
 
     Returns:
@@ -84,6 +85,8 @@ def cross_entropy(logits: chex.Array, labels: chex.Array, *, ignore: int = 255) 
     labelled = labels != ignore
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
     classes = jnp.where(labelled, labels, 0).astype(jnp.int32)
+    # A negative place would be counted from the last class.
+    classes = jnp.where(classes < 0, logits.shape[-1], classes)
     each = -jnp.take_along_axis(log_probabilities, classes[..., None], -1)[..., 0]
     each, labelled = (x.reshape(len(logits), -1) for x in (each * labelled, labelled))
     return each.sum(1) / jnp.maximum(labelled.sum(1), 1)

@@ -99,6 +99,15 @@ def test_cross_entropy_of_images_and_of_pixels():
     assert np.isfinite(gradient).all() and np.abs(gradient[0, 0, 0]).max() > 0
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_no_class_gives_nan(label):
+    logits = jnp.zeros((2, 3))
+    found = losses.cross_entropy(logits, jnp.array([0, label]))
+    np.testing.assert_allclose(found, [np.log(3), np.nan], rtol=1e-6)
+    found = losses.cross_entropy(logits, jnp.array([0, label]), ignore=label)
+    np.testing.assert_allclose(found, [np.log(3), 0], rtol=1e-6)
+
+
 def test_additive_margin_counts_every_class():
     cosines = jnp.linspace(-1, 1, 300)[None].repeat(2, 0)
     labels = jnp.array([255, 299])

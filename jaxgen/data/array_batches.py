@@ -52,10 +52,7 @@ def batches(
     count = _length(arrays)
     if count < process_count or count == 0:
         raise ValueError(f"{count} examples cannot feed {process_count} processes")
-    if batch_size < 1:
-        raise ValueError(
-            f"the batch of a process holds {batch_size} examples; it needs one or more"
-        )
+    _check_batch_size(batch_size)
     process = (process_index, process_count)
     source = _ShuffledBatches(arrays, count, batch_size, seed, process, change)
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
@@ -74,6 +71,7 @@ def evaluation_batches(
         An iterable of batches with a length. They also hold index int32 [B], the row, and valid
         bool [B], False in the rows that fill up.
     """
+    _check_batch_size(batch_size)
     return _OrderedBatches(arrays, _length(arrays), batch_size, process_index, process_count)
 
 
@@ -129,6 +127,13 @@ class _OrderedBatches:
             index = np.minimum(index, self._count - 1)
             batch = {key: value[index] for key, value in self._arrays.items()}
             yield {**batch, "index": index.astype(np.int32), "valid": valid}
+
+
+def _check_batch_size(batch_size) -> None:
+    if batch_size < 1:
+        raise ValueError(
+            f"the batch of a process holds {batch_size} examples; it needs one or more"
+        )
 
 
 def _length(arrays) -> int:

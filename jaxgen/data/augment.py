@@ -93,7 +93,12 @@ def change_appearance(rng: np.random.Generator, settings: Settings, image) -> np
 
     Returns:
         [S, S, 3] uint8.
+
+    Raises:
+        ValueError: the image is none.
     """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"an image is uint8 [S, S, 3], got {image.dtype} {list(image.shape)}")
     if rng.random() < settings.occlusion:
         image = _occlude(rng, image)
     if rng.random() < settings.blur:

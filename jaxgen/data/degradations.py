@@ -30,15 +30,19 @@ def degrade(images: np.ndarray, kind: str, strength, *, seed: int) -> np.ndarray
         [N, S, S, C] uint8.
 
     Raises:
-        ValueError: an unknown kind, or a strength out of range.
+        ValueError: an unknown kind, a strength out of range, or other arrays than pictures.
     """
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise ValueError(
+            f"pictures are uint8 [N, S, S, C], got {images.dtype} {list(images.shape)}"
+        )
     change = {"blur": _blur, "noise": _add_noise, "occlusion": _occlude}.get(kind)
     if change is None:
         raise ValueError(f"pictures are made worse by one of {KINDS}, got {kind!r}")
     strengths = np.broadcast_to(np.asarray(strength, np.float64), (len(images),))
     if not ((strengths >= 0) & (strengths <= 1)).all():
         raise ValueError(f"strength must be in [0, 1], got {strength}")
-    result = np.array(images, np.uint8)
+    result = np.array(images)
     for row in np.flatnonzero(strengths > 0):
         rng = np.random.default_rng([seed, int(row)])
         result[row] = change(rng, result[row], float(strengths[row]))

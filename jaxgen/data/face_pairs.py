@@ -101,7 +101,12 @@ def shrink(rng: np.random.Generator, image: np.ndarray, degradation: str) -> np.
         rng: for the "realistic" degradation.
         image: the crop at high resolution.
         degradation: "bicubic", or "realistic": out of focus before, sensor noise and JPEG after.
+
+    Raises:
+        ValueError: there is no such degradation.
     """
+    if degradation not in ("bicubic", "realistic"):
+        raise ValueError(f'degradation must be "bicubic" or "realistic", not {degradation!r}')
     picture, size = Image.fromarray(image), len(image) // SCALE
     realistic = degradation == "realistic"
     if realistic:

@@ -26,7 +26,11 @@ class Kept(NamedTuple):
 
 
 def area(boxes: chex.Array) -> jax.Array:
-    """Width times height, 0 for a box that is inside out. [..., 4] -> [...], pixels squared."""
+    """Width times height, 0 for a box that is inside out.
+
+    [..., 4] -> [...] float32, pixels squared.
+    """
+    boxes = _in_float32(boxes)
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
@@ -44,6 +48,7 @@ def iou(box: chex.Array, others: chex.Array, *, plus_one: bool = False) -> jax.A
         [N] float32 in [0, 1]; 0 where either box has no area.
     """
     chex.assert_shape([box, others], [(4,), (None, 4)])
+    box, others = _in_float32(box), _in_float32(others)
     extra = 1.0 if plus_one else 0.0
     low = jnp.maximum(box[:2], others[:, :2])
     high = jnp.minimum(box[2:], others[:, 2:])
@@ -52,7 +57,12 @@ def iou(box: chex.Array, others: chex.Array, *, plus_one: bool = False) -> jax.A
     areas = [_extended_area(each, extra) for each in (box, others)]
     union = areas[0] + areas[1] - shared
     real = (area(box) > 0) & (area(others) > 0)
-    return jnp.where(real, shared / jnp.where(real, union, 1), 0).astype(jnp.float32)
+    return jnp.where(real, shared / jnp.where(real, union, 1), 0)
+
+
+def _in_float32(boxes):
+    """Areas of large faces are beyond float16, and offsets between bfloat16's pixels."""
+    return jnp.asarray(boxes, jnp.float32)
 
 
 def _extended_area(boxes, extra):
@@ -95,6 +105,7 @@ def encode(boxes: chex.Array, anchors: chex.Array) -> jax.Array:
     Source: Girshick et al., Rich feature hierarchies, CVPR 2014, appendix C.
     """
     chex.assert_equal_shape([boxes, anchors])
+    boxes, anchors = _in_float32(boxes), _in_float32(anchors)
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)
     anchor_sides = anchors[..., 2:] - anchors[..., :2]
     shift = (boxes[..., :2] + boxes[..., 2:] - anchors[..., :2] - anchors[..., 2:]) / 2
@@ -104,6 +115,7 @@ def encode(boxes: chex.Array, anchors: chex.Array) -> jax.Array:
 def decode(offsets: chex.Array, anchors: chex.Array) -> jax.Array:
     """Boxes that offsets lead to, the inverse of `encode`. [..., 4] twice -> [..., 4] float32."""
     chex.assert_equal_shape([offsets, anchors])
+    offsets, anchors = _in_float32(offsets), _in_float32(anchors)
     anchor_sides = anchors[..., 2:] - anchors[..., :2]
     centres = (anchors[..., :2] + anchors[..., 2:]) / 2 + offsets[..., :2] * anchor_sides
     # A network that has learned nothing yet must not answer with infinity.

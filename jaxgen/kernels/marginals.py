@@ -55,7 +55,8 @@ marginals.defvjp(_forward, _backward)
 def _landmarks_last(function: Callable) -> Callable:
     """Gives a function of one heatmap a vmap rule that puts the mapped axis last.
 
-    The rule of jax.vmap puts it first, which transposes images [H, W, K] of landmarks.
+    The rule of jax.vmap puts it first, which transposes images [H, W, K] of landmarks. Derivatives
+    of the result are those of `function` itself: second ones of `marginals` need them.
 
     Args:
         function: of arrays with leading axes H and W, W, or H; trailing axes must broadcast.
@@ -75,7 +76,10 @@ def _landmarks_last(function: Callable) -> Callable:
         output = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), function(*args))
         return output, jax.tree.map(lambda _: True, output)
 
-    return mapped
+    # A function with a vmap rule of its own has no reverse mode.
+    derived = jax.custom_jvp(lambda *args: mapped(*args))
+    derived.defjvp(lambda args, tangents: jax.jvp(function, args, tangents))
+    return derived
 
 
 @_landmarks_last

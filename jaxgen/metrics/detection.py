@@ -331,8 +331,14 @@ def _checked(predictions, ground_truth, counted):
             f"predictions of {len(predictions)} images, true boxes of {len(ground_truth)} and "
             f"counted faces of {len(counted)}: they must be of the same images"
         )
-    predictions = [np.asarray(each, np.float64).reshape(-1, 5) for each in predictions]
-    ground_truth = [np.asarray(each, np.float64).reshape(-1, 4) for each in ground_truth]
+    predictions = [
+        _rows(each, f"image {n}: predictions", ("x0", "y0", "x1", "y1", "score"))
+        for n, each in enumerate(predictions)
+    ]
+    ground_truth = [
+        _rows(each, f"image {n}: true boxes", ("x0", "y0", "x1", "y1"))
+        for n, each in enumerate(ground_truth)
+    ]
     counted = [np.asarray(each, bool).reshape(-1) for each in counted]
     for place, (found, boxes, keep) in enumerate(
         zip(predictions, ground_truth, counted, strict=True)
@@ -342,3 +348,15 @@ def _checked(predictions, ground_truth, counted):
         if not (np.isfinite(found).all() and np.isfinite(boxes).all()):
             raise ValueError(f"image {place}: a box or score is not finite")
     return predictions, ground_truth, counted
+
+
+def _rows(rows, what, columns):
+    """float64 [N, len(columns)]; of an image without any the shape does not matter."""
+    rows = np.asarray(rows, np.float64)
+    if not rows.size:
+        return np.zeros((0, len(columns)))
+    if rows.ndim != 2 or rows.shape[1] != len(columns):
+        raise ValueError(
+            f"{what} must be [N, {len(columns)}] ({', '.join(columns)}), got {list(rows.shape)}"
+        )
+    return rows

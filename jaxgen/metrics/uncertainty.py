@@ -100,8 +100,13 @@ def coordinate_pairs(
         pred: [N, K, 2] predicted points, same pixels.
         true: [N, K, 2] true points, same pixels.
         mask: [N, K] bool, True where labelled.
+
+    Raises:
+        ValueError: the mask is of another kind; numbers would choose rows.
     """
     rows = np.ones(np.shape(true)[:2], bool) if mask is None else np.asarray(mask)
+    if rows.dtype != bool or rows.shape != np.shape(true)[:2]:
+        raise ValueError(f"mask must be bool {np.shape(true)[:2]}, got {rows.dtype} {rows.shape}")
     return np.asarray(scale)[rows].ravel(), np.abs(np.subtract(pred, true))[rows].ravel()
 
 

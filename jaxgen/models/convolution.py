@@ -58,8 +58,6 @@ class Conv(nn.Module):
         x = x.astype(self.dtype)
         if self.dilation > 1:
             x = library(x, kernel, self.stride, self.padding, self.dilation)
-        elif self.size == 1:
-            x = convolve(x[:, :: self.stride, :: self.stride], kernel, 1, 0)
         else:
             x = convolve(x, kernel, self.stride, self.padding)
         if not self.use_bias:
@@ -88,6 +86,9 @@ def convolve(x: chex.Array, kernel: chex.Array, stride: int, padding: int) -> ch
         [B, out_size(H), out_size(W), D].
     """
     chex.assert_shape(kernel, (None, len(kernel), x.shape[-1], None))
+    if len(kernel) == 1:  # a product of what it sees
+        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        x, stride, padding = x[:, ::stride, ::stride], 1, 0
     return _convolve(x, kernel, stride, padding)
 
 

@@ -15,6 +15,7 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxgen.models.batch_norm import BatchNorm
 from jaxgen.models.convolution import conv_doubling, convolve, normal_002
@@ -153,8 +154,16 @@ class Decoder(nn.Module):
 
         Returns:
             [B, size, size, channels] float32 in (-1, 1).
+
+        Raises:
+            ValueError: no decoder draws faces of that size.
         """
         chex.assert_rank([feature, pose, noise], 2)
+        if not 1 <= self.halvings <= HALVINGS or self.size % 2**self.halvings:
+            raise ValueError(
+                f"faces of {self.size} pixels with {self.halvings} halvings: there are 1 to "
+                f"{HALVINGS}, and the side must be divisible by 2 for each"
+            )
         if self.embed_pose:
             embed = nn.Dense(self.embed_pose, kernel_init=normal_002, dtype=self.dtype)
             pose = elu(embed(pose))
@@ -242,7 +251,13 @@ class IdentityHead(nn.Module):
 
     @nn.compact
     def __call__(self, feature: chex.Array) -> chex.Array:
-        """[B, F] -> [B, num_classes]."""
+        """[B, F] -> [B, num_classes].
+
+        Raises:
+            ValueError: there is no such head.
+        """
+        if self.head not in ("softmax", "additive_margin"):
+            raise ValueError(f'head must be "softmax" or "additive_margin", not {self.head!r}')
         if self.head == "softmax":
             return nn.Dense(self.num_classes, kernel_init=normal_002, name="dense")(feature)
         shape = (feature.shape[-1], self.num_classes)
@@ -304,7 +319,8 @@ def _batch_norm(x, train, dtype):
 
 
 def _unit(x, axis):
-    return x / (jnp.linalg.norm(x, axis=axis, keepdims=True) + 1e-6)
+    # A sum below the root: the gradient of a norm is not finite at 0.
+    return x * lax.rsqrt(jnp.square(x).sum(axis, keepdims=True) + 1e-12)
 
 
 def _check_size(images, halvings):

@@ -13,13 +13,14 @@ def along_axes(x: chex.Array, rows: np.ndarray, columns: np.ndarray) -> chex.Arr
     """Applies one matrix to the rows and one to the columns.
 
     Args:
-        x: [B, H, W, C].
+        x: [B, H, W, C] float.
         rows: [out height, H].
         columns: [out width, W].
 
     Returns:
         [B, out height, out width, C], of x's dtype.
     """
+    chex.assert_type(x, float)  # integers would round the matrices to 0 and 1
     # Of values, not of learned weights: accelerators must not round them to fewer bits.
     x = jnp.einsum("oh,bhwc->bowc", jnp.asarray(rows, x.dtype), x, precision="highest")
     return jnp.einsum("pw,bowc->bopc", jnp.asarray(columns, x.dtype), x, precision="highest")

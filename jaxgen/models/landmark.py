@@ -117,15 +117,23 @@ class PatchDiscriminator(nn.Module):
         """Runs the critic; rng "noise" if train, collection "batch_stats" with norm.
 
         Args:
-            images: [B, H, W, 3] float, H and W divisible by 2 ** depth.
+            images: [B, H, W, 3] float, H and W divisible by 2 ** depth, and 3 times that or more.
             heatmaps: [B, H, W, K] float, in the same range for real and fake ones.
             train: True for noise and batch statistics.
 
         Returns:
             [B, H / 2 ** depth - 2, W / 2 ** depth - 2, 1] float32 logits: real if positive.
+
+        Raises:
+            ValueError: images of another size; no logit would be left of smaller ones.
         """
         chex.assert_equal_shape_prefix([images, heatmaps], 3)
         check_size(images, self.depth)
+        if min(images.shape[1:3]) < 3 * 2**self.depth:
+            raise ValueError(
+                f"images of {images.shape[1]} x {images.shape[2]} vanish inside a discriminator "
+                f"with {self.depth} halvings: it needs {3 * 2**self.depth} pixels or more"
+            )
         first, _ = channels(self.width)
 
         def conv(features, x, convolve, **options):

@@ -94,3 +94,8 @@ def test_evaluation_visits_each_row_once_and_marks_the_filling(process_count):
 def test_impossible_requests_are_refused(arrays, options, message):
     with pytest.raises(ValueError, match=message):
         array_batches.batches(arrays, **{"batch_size": 5, "seed": 0, **options})
+
+
+def test_evaluation_without_a_batch_is_refused():
+    with pytest.raises(ValueError, match="holds 0 examples"):
+        array_batches.evaluation_batches(ARRAYS, batch_size=0)

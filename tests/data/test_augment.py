@@ -27,6 +27,9 @@ def test_off_changes_nothing(image):
     )
     np.testing.assert_allclose(matrix, crop.crop_matrix((0, 0, 9, 9), size=8, margin=1))
     np.testing.assert_array_equal(augment.change_appearance(rng, augment.OFF, image), image)
+    # Of floats in [0, 1] nothing would be left.
+    with pytest.raises(ValueError, match=r"uint8 \[S, S, 3\], got float32"):
+        augment.change_appearance(rng, augment.OFF, image / np.float32(255))
 
 
 @pytest.mark.parametrize("config", [None, "off", {}, ml_collections.ConfigDict()])

@@ -63,3 +63,9 @@ def test_a_picture_depends_on_seed_and_place_alone():
 def test_bad_input(kind, strength, message):
     with pytest.raises(ValueError, match=message):
         degradations.degrade(IMAGES, kind, strength, seed=0)
+
+
+@pytest.mark.parametrize("images", [IMAGES / np.float32(255), IMAGES[0]])
+def test_other_arrays_than_pictures_are_refused(images):
+    with pytest.raises(ValueError, match=r"uint8 \[N, S, S, C\]"):
+        degradations.degrade(images, "blur", 0.5, seed=0)

@@ -199,3 +199,8 @@ def test_realistic_degradation_differs_and_keeps_the_brightness():
     assert plain.shape == rough.shape == (16, 16, 3)
     assert np.abs(plain - rough).mean() > 0.5
     assert np.abs(plain.mean() - rough.mean()) < 6
+
+
+def test_an_unknown_degradation_is_refused():
+    with pytest.raises(ValueError, match="not 'Realistic'"):
+        face_pairs.shrink(np.random.default_rng(0), ramp(64, 64), "Realistic")

@@ -159,3 +159,14 @@ def test_share_inside():
     container = jnp.array([0.0, 0, 10, 10])
     boxes = jnp.array([[2.0, 2, 4, 4], [5, 0, 15, 10], [20, 20, 30, 30], [3, 3, 3, 3]])
     np.testing.assert_allclose(kernels.share_inside(boxes, container), [1, 0.5, 0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_boxes_of_low_precision_are_measured_in_float32(dtype):
+    """The area of a face of 400 pixels is beyond float16."""
+    boxes = jnp.array([[0, 0, 400, 400], [200, 0, 600, 400]], dtype)
+    found = kernels.pairwise_iou(boxes, boxes)
+    np.testing.assert_allclose(found, [[1, 1 / 3], [1 / 3, 1]], rtol=1e-6)
+    offsets = kernels.encode(boxes[:1], boxes[1:])
+    assert offsets.dtype == kernels.decode(offsets.astype(dtype), boxes[1:]).dtype == jnp.float32
+    np.testing.assert_allclose(offsets, [[-0.5, 0, 0, 0]])

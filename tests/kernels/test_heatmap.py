@@ -230,6 +230,41 @@ def test_gradients_equal_finite_differences(family):
     check_grads(loss, arguments, order=1, modes=["rev"], atol=2e-2, rtol=2e-2, eps=1e-2)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_second_derivatives_are_those_of_a_plain_softmax(family):
+    """In every order of modes, of one heatmap and of several."""
+    logits = np.random.default_rng(10).normal(0, 1, (2, 4, 3)).astype(np.float32)
+
+    def plain(x):
+        p = jax.nn.softmax(x.ravel()).reshape(x.shape)
+        columns, rows = p.sum(0), p.sum(1)
+        places = [(columns, jnp.arange(3.0)), (rows, jnp.arange(4.0))]
+        offsets = [(q, n - (q * n).sum()) for q, n in places]
+        if family == "laplace":
+            return sum((q * jnp.abs(d)).sum() for q, d in offsets)
+        return sum(jnp.sqrt((q * d**2).sum()) for q, d in offsets)
+
+    def kernel(x):
+        return MOMENTS[family](x).scale.sum()
+
+    def squared_gradient(f, x):
+        return jnp.square(jax.grad(f)(x)).sum()
+
+    def second(f):
+        each = jax.vmap(jax.grad(lambda x: squared_gradient(f, x)))(logits)
+        whole = jax.grad(lambda x: jax.vmap(lambda one: squared_gradient(f, one))(x).sum())(logits)
+        return (
+            jax.hessian(f)(logits[0]),
+            jax.grad(jax.grad(lambda s: f(s * logits[0])))(1.0),
+            each,
+            whole,
+        )
+
+    found, expected = (jax.jit(lambda f=f: second(f))() for f in (kernel, plain))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=1e-5)
+
+
 def one_hot(shape, row, column, height):
     heatmap = np.zeros(shape, np.float32)
     heatmap[row, column] = height

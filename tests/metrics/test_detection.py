@@ -189,6 +189,13 @@ def test_roc_counts_false_positives_of_the_whole_set():
         (([predictions()], []), "same images"),
         (([predictions()], [truth(FACE)], [np.ones(2, bool)]), "image 0: 1 true boxes"),
         (([predictions((FACE, np.nan))], [truth(FACE)]), "image 0: a box or score is not finite"),
+        # Arrays that could be cut into rows of another length.
+        (
+            ([np.ones((10, 6))], [truth(FACE)]),
+            r"predictions must be \[N, 5\] \(x0, .*got \[10, 6\]",
+        ),
+        (([np.ones((5, 4))], [truth(FACE)]), r"predictions must be .* got \[5, 4\]"),
+        (([predictions()], [np.ones((4, 5))]), r"image 0: true boxes must be .* got \[4, 5\]"),
     ],
 )
 def test_bad_input_is_named(arguments, message):

@@ -166,3 +166,13 @@ def test_bad_scales():
         un.summarise(0 * scale, pred, true, lengths=inter_ocular)
     with pytest.raises(ValueError, match="bins"):
         un.calibration([1.0], [1.0], bins=0)
+
+
+def test_a_mask_of_numbers_is_refused():
+    """It would choose faces 0 and 1 again and again."""
+    scale, pred, true = laplace_faces(count=3)
+    mask = np.ones(true.shape[:2], bool)
+    with pytest.raises(ValueError, match="mask must be bool"):
+        un.coordinate_pairs(scale, pred, true, mask.astype(int))
+    with pytest.raises(ValueError, match="mask must be bool"):
+        un.coordinate_pairs(scale, pred, true, mask[0])

@@ -103,6 +103,13 @@ def test_encoder_refuses_sizes_that_do_not_halve_four_times(shape):
         shapes(dr_gan.Encoder(), shape)
 
 
+@pytest.mark.parametrize("size, halvings", [(100, 4), (32, 5), (16, 0)])
+def test_decoder_refuses_sizes_that_it_cannot_draw(size, halvings):
+    decoder = dr_gan.Decoder(size, halvings=halvings)
+    with pytest.raises(ValueError, match=f"faces of {size} pixels with {halvings} halvings"):
+        shapes(decoder, (2, 8), (2, 9), (2, 5))
+
+
 @pytest.mark.parametrize(
     "ours, textbook",
     [
@@ -148,6 +155,10 @@ def test_additive_margin_head_gives_cosines():
     ]
     np.testing.assert_allclose(cosines, expected, atol=1e-3)
     np.testing.assert_allclose(head.apply(variables, 10 * feature), cosines, atol=1e-3)
+    gradient = jax.jit(jax.grad(lambda x: head.apply(variables, x).sum()))(0 * feature)
+    assert np.isfinite(gradient).all()
+    with pytest.raises(ValueError, match="not 'arcface'"):
+        dr_gan.IdentityHead(7, "arcface").apply(variables, feature)
 
 
 def test_spectral_normalisation_bounds_the_kernels():

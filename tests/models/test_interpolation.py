@@ -58,3 +58,11 @@ def test_bicubic_equals_pillow():
         x[None, ..., None].astype(np.float32), *(bicubic_matrix(n, 4 * n) for n in x.shape)
     )
     np.testing.assert_allclose(ours[0, ..., 0], expected, atol=1.01)
+
+
+def test_integers_are_refused():
+    """Weights between 0 and 1 would become 0."""
+    with pytest.raises(AssertionError, match="float"):
+        along_axes(
+            np.ones((1, 4, 4, 3), np.uint8), half_pixel_matrix(4, 8), half_pixel_matrix(4, 8)
+        )

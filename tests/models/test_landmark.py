@@ -57,6 +57,9 @@ def test_sizes_and_widths_that_cannot_work_are_refused():
         shapes(LandmarkNet(68, width=1 / 8), (1, 80, 72, 3))
     with pytest.raises(ValueError, match="1/8"):
         shapes(LandmarkNet(68, width=1 / 3), (1, 80, 80, 3))
+    # A mean over no logits would be NaN.
+    with pytest.raises(ValueError, match="48 pixels or more"):
+        shapes(PatchDiscriminator(), (1, 64, 32, 3), (1, 64, 32, 68))
 
 
 @pytest.fixture(scope="module")
