@@ -185,7 +185,9 @@ def _define_flags(system: str) -> None:
     )
     flags.DEFINE_string("workdir", f"runs/{system}", "Folder of the run: all output goes there.")
     flags.DEFINE_enum("mode", "train", MODES, "train also evaluates at its end.")
-    flags.DEFINE_string("input", "", "predict: an image or a folder; a video for landmarks.")
+    flags.DEFINE_string(
+        "input", "", "predict: an image or a folder; a video for landmarks and tiny faces."
+    )
     flags.DEFINE_bool(
         "distributed",
         False,

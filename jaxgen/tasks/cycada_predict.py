@@ -2,6 +2,8 @@
 
 import csv
 import io
+import logging
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,13 +15,16 @@ from tqdm import tqdm
 
 from jaxgen.data.builders import images
 from jaxgen.tasks import cycada, cycada_data, cycada_evaluation, cycada_stages
+from jaxgen.tasks.prediction_files import list_pictures
 from jaxgen.training.config import config_hash
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
 
+_log = logging.getLogger(__name__)
+
 
 def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
-    """Classifies or segments an image or a folder of images.
+    """Classifies or segments an image or a folder of images; unreadable ones are named and skipped.
 
     Writes WORKDIR/predictions/predictions.csv (file, class, probability) for classification; for
     segmentation a label map NAME.png of class numbers and NAME_colour.png beside it; where files
@@ -37,11 +42,10 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
         The folder of the predictions.
 
     Raises:
-        ConfigError: there is no input, or no network.
+        ConfigError: there is no input or none that can be read, or no network.
     """
-    path = Path(media).expanduser()
-    files = [path] if path.is_file() else images.list_images(path) if path.is_dir() else []
-    if not media or not files:
+    path, files = Path(media).expanduser(), list_pictures(media)
+    if not files:
         raise ConfigError(f"--input={media!r}: name an image, or a folder that holds images.")
     stage = cycada_stages.final_stage(config, workdir)
     variables = cycada_stages.task_variables(config, workdir, devices, stage)
@@ -52,44 +56,60 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
     inside = [file.relative_to(root) for file in files]
     source = cycada_data.open_split(config, "source", "validation")
     if cycada_data.is_segmentation(config):
-        named = zip(files, output_names(inside), strict=True)
-        for file, name in tqdm(named, total=len(files), unit="image"):
-            segment(config, predict, file, output / name, source.palette)
+        names = dict(zip(files, output_names(inside), strict=True))
+        read = []
+        for file, picture in _readable(tqdm(files, unit="image")):
+            segment(config, predict, picture, output / names[file], source.palette)
+            read.append(file)
     else:
         rows = classify(config, predict, files, source.classes)
+        read = [file for file, *_ in rows]
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(("file", "class", "probability"))
         for file, name, probability in rows:
             writer.writerow((file.relative_to(root), name, f"{probability:.4f}"))
         write_atomically(output / "predictions.csv", text.getvalue().encode())
-    print(f"wrote {len(files)} predictions of the stage {stage!r} to {output}")
+    if not read:
+        raise ConfigError(f"--input={media!r}: no image of it can be read.")
+    skipped = f", {len(files) - len(read)} unreadable files" if len(read) < len(files) else ""
+    print(f"wrote {len(read)} predictions of the stage {stage!r} to {output}{skipped}")
     return output
 
 
-def classify(config, predict, files, classes) -> list[tuple[Path, str, float]]:
-    """(file, class, probability) of pictures, turned upright as their EXIF tag says.
+def _readable(files) -> Iterator[tuple[Path, Image.Image]]:
+    """Pictures, turned upright as their EXIF tag says; one at a time is in memory."""
+    for file in files:
+        try:
+            yield file, images.open_image(file, upright=True)
+        except ValueError as error:
+            _log.warning("skipped: %s", error)
+
+
+def classify(
+    config, predict, files: Sequence[Path], classes: Sequence[str]
+) -> list[tuple[Path, str, float]]:
+    """(file, class, probability) of the pictures that can be read.
 
     Args:
         config: of the run.
         predict: uint8 [N, S, S, C] -> probabilities [N, K].
-        files: paths of N pictures.
+        files: paths.
         classes: K names.
     """
     from jaxgen.data import labelled_images
 
-    size, channels = config.data.size, config.data.channels
-    pictures = [
-        labelled_images.as_square(
-            images.open_image(file, upright=True), size=size, channels=channels
-        )
-        for file in files
-    ]
-    probabilities = predict(np.stack(pictures))
+    as_square = partial(
+        labelled_images.as_square, size=config.data.size, channels=config.data.channels
+    )
+    pictures = {file: as_square(picture) for file, picture in _readable(files)}
+    if not pictures:
+        return []
+    probabilities = predict(np.stack(list(pictures.values())))
     best = probabilities.argmax(-1)
     return [
         (file, classes[label], row[label])
-        for file, label, row in zip(files, best, probabilities, strict=True)
+        for file, label, row in zip(pictures, best, probabilities, strict=True)
     ]
 
 
@@ -100,18 +120,17 @@ def output_names(files: list[Path]) -> list[Path]:
     return names if len(written) == 2 * len(names) else files
 
 
-def segment(config, predict, file, output, palette) -> None:
+def segment(config, predict, picture: Image.Image, output: Path, palette) -> None:
     """Writes the label map of a picture, in class numbers and in colours.
 
     Args:
         config: of the run; with target.options.size (height, width) the picture is seen at that
             size.
         predict: uint8 [N, S, S, 3] -> probabilities [N, S, S, K].
-        file: path of a picture.
+        picture: upright.
         output: path without suffix: receives OUTPUT.png and OUTPUT_colour.png.
         palette: [K, 3] colours.
     """
-    picture = images.open_image(file, upright=True)
     seen, stored = picture, config.target.options.get("size")
     if stored:  # the network knows scenes of that size, whatever their sides were
         seen = picture.resize(tuple(stored)[::-1], Image.Resampling.LANCZOS)

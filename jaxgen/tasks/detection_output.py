@@ -12,7 +12,7 @@ empty where a face has none. predictions.csv is one that --boxes reads.
 A frame is on disk when `write` returns; prediction_files.py says what an interrupted run leaves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,13 +44,22 @@ class DetectionWriter(PredictionFiles):
         directory: made if it does not exist.
         about: facts for predictions.json: data set, step, config hash ...
         least_drawn: faces with a lower score are written but not drawn.
+        inputs: files that are read meanwhile.
 
     Raises:
         OSError: the folder cannot be written; the message names it.
+        ValueError: an input is a picture of an earlier run, which would be removed.
     """
 
-    def __init__(self, directory: str | Path, *, about: Mapping[str, Any], least_drawn: float):
-        super().__init__(directory, about=about, columns=COLUMNS, entries="pictures")
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        about: Mapping[str, Any],
+        least_drawn: float,
+        inputs: Iterable[Path] = (),
+    ):
+        super().__init__(directory, about=about, columns=COLUMNS, entries="pictures", inputs=inputs)
         self._least_drawn = least_drawn
         self.faces = 0  # faces written
 
@@ -75,8 +84,6 @@ class DetectionWriter(PredictionFiles):
         from PIL import Image
 
         folder = self.directory / "crops" / picture_name(frame)
-        for old in folder.glob("[0-9][0-9][0-9]*.png"):  # face 0 of an earlier run is another one
-            old.unlink()
         for number, face in enumerate(faces):
             if face.enlarged is None or not self._is_sure(face):
                 continue

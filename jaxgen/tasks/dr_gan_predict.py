@@ -8,6 +8,7 @@ the same threshold.
 
 import csv
 import io
+import itertools
 import logging
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from jaxgen.data.builders import face_labels, images
 from jaxgen.metrics import recognition
 from jaxgen.tasks import dr_gan, dr_gan_evaluation, dr_gan_figures, dr_gan_report, dr_gan_stages
 from jaxgen.tasks.dr_gan_evaluation import Encoded
+from jaxgen.tasks.prediction_files import list_pictures, remove_earlier
 from jaxgen.training.config import config_hash
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
@@ -116,7 +118,9 @@ def predict_files(
     yaw = estimated_yaw(config, networks.judge, pictures)
     output = workdir / "predictions"
     output.mkdir(parents=True, exist_ok=True)
-    _remove_drawings(output)
+    # Drawings of an earlier run show other pictures, or some that are not redrawn any more.
+    drawings = (output.glob(f"[0-9][0-9][0-9][0-9]*_{kind}.png") for kind in ("poses", "frontal"))
+    remove_earlier(itertools.chain(*drawings), pictures.files)
     turned = _turn(config, networks, pictures, found, yaw, output)
     known = identify(found, enrolled, threshold)
     order = np.argsort(-found.confidence, kind="stable")
@@ -143,13 +147,6 @@ def predict_files(
         accepted = sum(answer[-1] == "yes" for answer in answers)
         print(f"{accepted} of {len(answers)} pictures are accepted as {claim}")
     return output
-
-
-def _remove_drawings(output):
-    """Those of an earlier run show other pictures, or some that are not redrawn any more."""
-    for ending in ("poses", "frontal"):
-        for old in output.glob(f"[0-9][0-9][0-9][0-9]*_{ending}.png"):
-            old.unlink()
 
 
 def _check_request(gallery, landmarks, gallery_landmarks, claim):
@@ -188,9 +185,8 @@ def read_pictures(config, media: str, landmarks: Landmarks | None) -> Pictures:
         ConfigError: there is no picture, or one without landmarks.
     """
     path = Path(media).expanduser()
-    files = [path] if path.is_file() else images.list_images(path) if path.is_dir() else []
     root = path if path.is_dir() else path.parent
-    pictures = _read(config, files if media else [], root, landmarks)
+    pictures = _read(config, list_pictures(media), root, landmarks)
     if pictures is None:
         raise ConfigError(f"{media!r}: name an image, or a folder that holds images of faces.")
     return pictures
@@ -211,6 +207,10 @@ def _read(config, files, root, landmarks) -> Pictures | None:
                 )
         try:
             picture = np.asarray(images.open_image(file, upright=True))
+        except ValueError as error:
+            _log.warning("skipped: %s", error)
+            continue
+        try:
             face = _align(config, picture, own, side)
             is_whole = own is not None and len(own) == 68
             yaw = head_pose.head_pose(own)[0] if is_whole else np.nan

@@ -12,7 +12,7 @@ is; they are not calibrated errors.
 A frame is on disk when `write` returns; prediction_files.py says what an interrupted run leaves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,15 +42,24 @@ class PredictionWriter(PredictionFiles):
         directory: made if it does not exist.
         about: facts for predictions.json: data set, step, config hash ...
         pictures: also write annotated pictures.
+        inputs: files that are read meanwhile.
 
     Raises:
         OSError: the folder cannot be written; the message names it.
+        ValueError: an input is a picture of an earlier run, which would be removed.
     """
 
     def __init__(
-        self, directory: str | Path, *, about: Mapping[str, Any] | None = None, pictures: bool
+        self,
+        directory: str | Path,
+        *,
+        about: Mapping[str, Any] | None = None,
+        pictures: bool,
+        inputs: Iterable[Path] = (),
     ):
-        super().__init__(directory, about=about or {}, columns=COLUMNS, entries="faces")
+        super().__init__(
+            directory, about=about or {}, columns=COLUMNS, entries="faces", inputs=inputs
+        )
         self._pictures = pictures
         self.faces = 0  # faces written
 

@@ -65,7 +65,8 @@ def predict_media(
     }
     total = None if any(is_video(file.path) for file in files) else len(files)
     frames = tqdm(read_frames(files, on_error=skip), total=total, unit="picture")
-    with PredictionWriter(output, about=about, pictures=True) as writer:
+    read = [file.path for file in files]
+    with PredictionWriter(output, about=about, pictures=True, inputs=read) as writer:
         for chunk in _chunks(frames, config.evaluate.batch_size):
             faces = [
                 face

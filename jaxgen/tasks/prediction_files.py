@@ -2,19 +2,24 @@
 
 Nothing is lost when a run is interrupted: predictions.csv and predictions.jsonl (one JSON object a
 line) are whole at any time. `close` turns the .jsonl file into predictions.json. A second run into
-the same folder starts both anew.
+the same folder starts anew: pictures of the first one show other people.
 """
 
 import csv
 import json
+import logging
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from jaxgen.data.media import Frame
+from jaxgen.data.builders import images
+from jaxgen.data.media import Frame, is_video
+
+_log = logging.getLogger(__name__)
 
 
 class PredictionFiles:
@@ -25,9 +30,11 @@ class PredictionFiles:
         about: facts for predictions.json: data set, step, config hash ...
         columns: of predictions.csv.
         entries: name of the list in predictions.json.
+        inputs: files that are read meanwhile.
 
     Raises:
         OSError: the folder cannot be written; the message names it.
+        ValueError: an input is a picture of an earlier run, which would be removed.
     """
 
     def __init__(
@@ -37,6 +44,7 @@ class PredictionFiles:
         about: Mapping[str, Any],
         columns: Sequence[str],
         entries: str,
+        inputs: Iterable[Path] = (),
     ):
         self.directory, self._entries = Path(directory), entries
         self._about = {
@@ -45,6 +53,7 @@ class PredictionFiles:
         }
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
+            remove_earlier([self.directory / name for name in ("pictures", "crops")], inputs)
             self._lines = (self.directory / "predictions.jsonl").open("w", encoding="utf-8")
             self._table = (self.directory / "predictions.csv").open(
                 "w", encoding="utf-8", newline=""
@@ -101,6 +110,46 @@ class PredictionFiles:
     def __exit__(self, kind, *_) -> None:
         # Interrupted: leave the lines, which are whole.
         (self.close if kind is None else self._close_files)()
+
+
+def list_pictures(media: str) -> list[Path]:
+    """The images to predict where videos are not read: a file, or all below a folder.
+
+    Videos and animations of a folder are named in the log. [] where there is no image.
+    """
+    path = Path(media).expanduser()
+    if not media:
+        return []
+    for video in filter(is_video, [path] if path.is_file() else sorted(path.rglob("*"))):
+        _log.warning("skipped: %s: videos and animations are not read here", video)
+    if path.is_dir():
+        return images.list_images(path)
+    return [path] if path.is_file() and not is_video(path) else []
+
+
+def remove_earlier(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Removes what an earlier run has written.
+
+    Args:
+        outputs: files and folders; they need not exist.
+        inputs: files that are read meanwhile.
+
+    Raises:
+        ValueError: an input is among the outputs. Nothing has been removed then.
+    """
+    outputs, inputs = list(outputs), [path.resolve() for path in inputs]
+    for output in outputs:
+        for path in inputs:
+            if output.resolve() in (path, *path.parents):
+                raise ValueError(
+                    f"{path} is to be read, but it was written by an earlier run and would be "
+                    "removed: copy it to another folder"
+                )
+    for output in outputs:
+        if output.is_dir():
+            shutil.rmtree(output)
+        else:
+            output.unlink(missing_ok=True)
 
 
 def picture_name(frame: Frame) -> str:

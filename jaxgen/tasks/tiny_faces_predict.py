@@ -78,7 +78,8 @@ def predict_media(
         "config_hash": config_hash(config),
         "skipped_files": skipped,
     }
-    with DetectionWriter(output, about=about, least_drawn=LEAST_DRAWN) as writer:
+    read = [file.path for file in files]
+    with DetectionWriter(output, about=about, least_drawn=LEAST_DRAWN, inputs=read) as writer:
         for frame, faces in found:
             writer.write(frame, _predictions(frame, faces, opinions.get(method)))
         print(f"{writer.faces} faces, {len(skipped)} unreadable files: {output}")

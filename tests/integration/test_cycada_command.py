@@ -240,11 +240,13 @@ def test_evaluation_without_a_network_says_what_to_do(tmp_path):
         cycada.evaluate(default.get_config("smoke"), tmp_path)
 
 
-def test_predictions_and_artifact_agree(trained, tmp_path):
+def test_predictions_and_artifact_agree(trained, tmp_path, caplog):
     config, workdir = trained
     target = cycada_data.open_split(config, "target", "test")
     for number in range(3):
         Image.fromarray(target.image[number, ..., 0]).save(tmp_path / f"{number}.png")
+    (tmp_path / "1b.png").write_bytes((tmp_path / "1.png").read_bytes()[:40])  # named and skipped
+    (tmp_path / "2.gif").write_bytes(b"an animation")  # the same
     devices = cycada.open_devices(config)
     folder = cycada_predict.predict_files(config, workdir, devices, str(tmp_path))
     lines = (folder / "predictions.csv").read_text().split()
@@ -261,3 +263,6 @@ def test_predictions_and_artifact_agree(trained, tmp_path):
         assert abs(float(probability) - row.max()) < 1e-3
     with pytest.raises(ConfigError, match="--input"):
         cycada_predict.predict_files(config, workdir, devices, str(tmp_path / "missing"))
+    assert {Path(r.message.split(": ")[1]).name for r in caplog.records} == {"1b.png", "2.gif"}
+    with pytest.raises(ConfigError, match="no image of it can be read"):
+        cycada_predict.predict_files(config, workdir, devices, str(tmp_path / "1b.png"))

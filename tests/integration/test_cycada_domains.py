@@ -230,9 +230,10 @@ def test_scenes_end_to_end(tmp_path):
     assert len(translated) == len(plain)
     np.testing.assert_array_equal(translated[1]["label"], plain[1]["label"])
     assert translated[1]["image"].shape == plain[1]["image"].shape
-    folder = cycada_predict.predict_files(
-        config, workdir, cycada.open_devices(config), str(tmp_path / "target" / "images")
-    )
+    photos = tmp_path / "target" / "images"
+    (photos / "00_broken.png").write_bytes(b"no picture")  # named and skipped
+    folder = cycada_predict.predict_files(config, workdir, cycada.open_devices(config), str(photos))
+    assert not list(folder.glob("00_broken*"))
     with Image.open(folder / "0.png") as label:
         assert label.size == (28, 20) and np.asarray(label).max() <= 1
     assert (folder / "0_colour.png").exists()
@@ -387,7 +388,6 @@ def test_photographs_are_turned_upright_before_they_are_classified(tmp_path):
 def test_scenes_are_seen_at_the_size_of_the_target_set(tmp_path):
     """At half of it here: the label map has blocks of 2 x 2, and the size of the file."""
     picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
-    Image.fromarray(picture).save(tmp_path / "a.png")
     config = camvid.get_config()
     config.source.options.size = (10, 90)
     config.target.options.size = (20, 28)
@@ -397,8 +397,8 @@ def test_scenes_are_seen_at_the_size_of_the_target_set(tmp_path):
         return np.eye(2)[(images[..., 0] > 127).astype(int)]
 
     palette = [(0, 0, 0), (255, 255, 255)]
-    cycada_predict.segment(config, predict, tmp_path / "a.png", tmp_path / "out", palette)
-    cycada_predict.segment(config, predict, tmp_path / "a.png", tmp_path / "a.v2", palette)
+    cycada_predict.segment(config, predict, Image.fromarray(picture), tmp_path / "out", palette)
+    cycada_predict.segment(config, predict, Image.fromarray(picture), tmp_path / "a.v2", palette)
     assert (tmp_path / "a.v2.png").exists() and (tmp_path / "a.v2_colour.png").exists()
     with Image.open(tmp_path / "out.png") as found:
         label = np.asarray(found)

@@ -51,6 +51,18 @@ def test_only_sure_faces_are_shown_beside_their_enlarged_form(tmp_path):
         writer.write(frame(), [face(0.9, low=low, enlarged=enlarged)])
     crops = [p.name for p in (tmp_path / "crops").rglob("*.png")]
     assert crops == ["000.png"]  # not beside those of the run before
+    with DetectionWriter(tmp_path, about={}, least_drawn=0.5) as writer:
+        writer.write(frame("b.jpg"), [])
+    assert [p.name for p in tmp_path.rglob("*.[jp][pn]g")] == ["b.jpg"]
+
+
+def test_pictures_of_an_earlier_run_are_not_removed_while_they_are_read(tmp_path):
+    with DetectionWriter(tmp_path, about={}, least_drawn=0.5) as writer:
+        writer.write(frame(), [face()])
+    picture = tmp_path / "pictures" / "a.png.jpg"
+    with pytest.raises(ValueError, match=r"a\.png\.jpg is to be read.*copy it to another folder"):
+        DetectionWriter(tmp_path, about={}, least_drawn=0.5, inputs=[picture])
+    assert picture.exists() and (tmp_path / "predictions.json").exists()
 
 
 def test_an_interrupted_run_leaves_whole_lines(tmp_path):
