@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from jaxgen.data.builders import images
 from jaxgen.tasks import cycada, cycada_data, cycada_evaluation, cycada_stages
-from jaxgen.tasks.prediction_files import list_pictures
+from jaxgen.tasks.prediction_files import list_pictures, remove_earlier
 from jaxgen.training.config import config_hash
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
@@ -57,6 +57,7 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
     source = cycada_data.open_split(config, "source", "validation")
     if cycada_data.is_segmentation(config):
         names = dict(zip(files, output_names(inside), strict=True))
+        remove_earlier(_label_maps(output), files)
         read = []
         for file, picture in _readable(tqdm(files, unit="image")):
             segment(config, predict, picture, output / names[file], source.palette)
@@ -141,6 +142,12 @@ def segment(config, predict, picture: Image.Image, output: Path, palette) -> Non
     Image.fromarray(label).save(_beside(output, ".png"))
     colours = Image.fromarray(np.asarray(palette, np.uint8)[label])
     colours.save(_beside(output, "_colour.png"))
+
+
+def _label_maps(output: Path) -> Iterator[Path]:
+    """Both files of every label map below a folder."""
+    for colours in output.rglob("*_colour.png"):
+        yield from (colours, colours.with_name(f"{colours.name.removesuffix('_colour.png')}.png"))
 
 
 def _beside(path: Path, ending: str) -> Path:

@@ -237,6 +237,12 @@ def test_scenes_end_to_end(tmp_path):
     with Image.open(folder / "0.png") as label:
         assert label.size == (28, 20) and np.asarray(label).max() <= 1
     assert (folder / "0_colour.png").exists()
+    (folder / "notes.png").write_bytes(b"")  # not written by us
+    cycada_predict.predict_files(
+        config, workdir, cycada.open_devices(config), str(photos / "1.png")
+    )
+    found = {path.name for path in folder.glob("*.png")}
+    assert found == {"1.png", "1_colour.png", "notes.png"}
 
 
 def test_unlabelled_scenes_are_reported_in_the_colours_of_the_source(tmp_path):
