@@ -42,8 +42,8 @@ def summarise(evaluation: Evaluation, *, seed: int = 0) -> dict[str, float]:
         groups=e.groups,
         seed=seed,
     )
-    lengths = _lengths(e)
-    return accuracy | uncertainty.summarise(e.scale, e.pred, e.true, e.mask, lengths=lengths)
+    spread = uncertainty.summarise(e.scale, e.pred, e.true, e.mask, lengths=_lengths(e))
+    return accuracy | spread | {"median_scale": float(np.median(e.scale[e.mask]))}
 
 
 def pictures(
@@ -156,6 +156,7 @@ def meanings(summary: Mapping[str, float]) -> dict[str, str]:
         "spearman_scale_error_face": "the same for means per face",
         "ause_face": "gap to rejecting the worst faces first, % of the mean error",
         "calibration_error_scale": "distance of scale and mean error, % of the mean error",
+        "median_scale": "median of the predicted scales, pixels of the crop",
     }
     return {name: words[name] for name in summary if name in words}
 

@@ -30,6 +30,7 @@ def test_summary_holds_accuracy_and_uncertainty():
     errors = landmarks.nme(e.pred, e.true, inter_ocular, e.mask)
     assert summary["nme_inter_ocular"] == pytest.approx(errors.mean())
     assert summary["spearman_scale_error_face"] > 0.5
+    assert summary["median_scale"] == np.median(e.scale[:, :60])
     assert set(lr.headline(summary)) <= set(summary)
     assert summary.keys() - lr.meanings(summary).keys() == {
         key for key in summary if key.endswith(("_a", "_b"))
