@@ -69,6 +69,9 @@ def conv_halving(x: chex.Array, kernel: chex.Array) -> chex.Array:
     Returns:
         [B, H / 2, W / 2, D].
     """
+    h, w = x.shape[1:3]
+    if h % 2 or w % 2:
+        raise ValueError(f"conv_halving halves height and width, so {h} x {w} must be even")
     return _convolve(x, kernel, 2, ((1, 1), (1, 1)))
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from jaxgen.models.digits import Dtn, LeNet, SemanticClassifier
 
+from .drawings import convolved, normalised, random_variables
+
 
 def shapes(module, shape, method=None):
     """Variables and output without computing them."""
@@ -91,3 +93,43 @@ def test_lenet_equals_its_drawing_in_pixels():
     logits = np.maximum(features, 0) @ params["Dense_1"]["kernel"]
     found = jax.jit(partial(net.apply, train=False))({"params": params}, images)
     np.testing.assert_allclose(found[0], logits, atol=1e-4)
+
+
+def dense(x, layer):
+    return x @ layer["kernel"] + layer["bias"]
+
+
+def applied(net, variables, images):
+    return jax.jit(lambda v, x: net.apply(v, x, train=False))(variables, images)
+
+
+def test_dtn_equals_the_drawing_in_textbook_layers():
+    net, images = Dtn(), np.random.default_rng(1).normal(size=(3, 21, 21, 1)).astype(np.float32)
+    variables = random_variables(shapes(net, images.shape)[1])
+    params, statistics = variables["params"], variables["batch_stats"]
+    x = images
+    for k in range(3):
+        x = convolved(x, params[f"Conv_{k}"]["kernel"], stride=2, padding=2)
+        x = x + params[f"Conv_{k}"]["bias"]
+        x = np.maximum(normalised(x, f"BatchNorm_{k}", params, statistics), 0)
+    x = dense(x.reshape(len(x), -1), params["Dense_0"])
+    x = np.maximum(normalised(x, "BatchNorm_3", params, statistics), 0)
+    expected = dense(x, params["Dense_1"])
+    found = applied(net, variables, images)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_classifier_beside_the_generators_equals_the_drawing():
+    net = SemanticClassifier()
+    images = np.random.default_rng(1).normal(size=(3, 32, 32, 3)).astype(np.float32)
+    variables = random_variables(shapes(net, images.shape)[1])
+    params, statistics = variables["params"], variables["batch_stats"]
+    x = images
+    for k in range(4):
+        x = convolved(x, params[f"Conv_{k}"]["kernel"], stride=2) + params[f"Conv_{k}"]["bias"]
+        if k:
+            x = normalised(x, f"BatchNorm_{k - 1}", params, statistics)
+        x = np.where(x > 0, x, 0.2 * x)
+    expected = dense(dense(x.reshape(len(x), -1), params["Dense_0"]), params["Dense_1"])
+    found = applied(net, variables, images)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())

@@ -11,6 +11,8 @@ from jaxgen.models.drn import Drn26
 from jaxgen.models.segmentation import CompactSegmenter, Fcn8s
 from jaxgen.models.vgg import Vgg16, imagenet_range
 
+from .drawings import convolved, normalised, random_variables
+
 
 def shapes(module, *shape):
     """Features, logits and variables without computing them."""
@@ -87,42 +89,14 @@ def test_features_for_a_discriminator(net, scores, last):
         shapes(net(5, adapt="fc7"), 1, 64, 64, 3)
 
 
-def convolved(x, kernel, *, stride=1, dilation=1, padding=0):
-    """A convolution, written out. x: [B, H, W, C]."""
-    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    reach = dilation * (kernel.shape[0] - 1) + 1
-    windows = np.lib.stride_tricks.sliding_window_view(x, (reach, reach), (1, 2))
-    windows = windows[:, ::stride, ::stride, :, ::dilation, ::dilation]
-    return np.einsum("bhwcij,ijcd->bhwd", windows, kernel, optimize=True)
-
-
-def random_variables(net, *shape, seed=0):
-    """He-scaled kernels, statistics and biases that are not those at the start."""
-    rng = np.random.default_rng(seed)
-
-    def fill(path, x):
-        if path[-1].key == "kernel":
-            return rng.normal(0, np.sqrt(2 / np.prod(x.shape[:-1])), x.shape).astype(np.float32)
-        low, high = {"var": (0.5, 1.5), "scale": (0.7, 1.3)}.get(path[-1].key, (-0.2, 0.2))
-        return rng.uniform(low, high, x.shape).astype(np.float32)
-
-    return jax.tree.map_with_path(fill, shapes(net, *shape)[1])
-
-
 def test_drn_equals_the_drawing_in_textbook_layers():
     """Strides, dilations and which layers have a shortcut, from the published table."""
     net, images = Drn26(5), np.random.default_rng(1).uniform(-1, 1, (2, 25, 36, 3))
-    variables = random_variables(net, *images.shape)
+    variables = random_variables(shapes(net, *images.shape)[1])
     scores = jax.jit(lambda v, x: net.apply(v, x, train=False, method=net.features_and_logits)[0])(
         variables, images.astype(np.float32)
     )
     params, statistics = variables["params"], variables["batch_stats"]
-
-    def normalised(x, name, weights, moments):
-        weights, moments = weights[name], moments[name]
-        x = (x - moments["mean"]) / np.sqrt(moments["var"] + 1e-5)
-        return x * weights["scale"] + weights["bias"]
-
     x = ((images + 1) / 2 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     x = normalised(convolved(x, params["conv1"]["kernel"], padding=3), "bn1", params, statistics)
     x = np.maximum(x, 0)
@@ -179,7 +153,7 @@ def test_fcn8s_adds_its_skips_where_the_released_network_does(monkeypatch):
 
     monkeypatch.setattr(segmentation, "Vgg16", GivenMaps)
     net = Fcn8s(3)
-    params = random_variables(net, 1, height, width, 3)["params"]
+    params = random_variables(shapes(net, 1, height, width, 3)[1])["params"]
     images = np.zeros((1, height, width, 3), np.float32)
     logits = jax.jit(lambda p, x: net.apply({"params": p}, x, train=False))(params, images)
 

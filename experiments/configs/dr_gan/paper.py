@@ -38,7 +38,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         config.gan.optimiser,
         config.gan.discriminator_optimiser,
     ):
-        optimiser.update(learning_rate=2e-4, schedule="constant", warmup_steps=0)
+        optimiser.update(learning_rate=2e-4, schedule="constant", warmup_steps=0, b1=0.5)
     if variant:  # one image of each of 64 people
         config.gan.images = 1
         config.gan.train.batch_size = 64
