@@ -59,7 +59,7 @@ SETTINGS = (
     Setting("longer, with both remedies", (_BOTH, LONGER), (COMPACT, in_one_go(LONGER)), _BASE),
     Setting("one schedule", *[(_NEW, in_one_go(STEPS))] * 3),
     Setting("one schedule, longer", *[(_NEW, in_one_go(LONGER))] * 3),
-    Setting("and a better generator", *[(_GENERATOR, in_one_go(LONGER))] * 3),
+    Setting("longer, better generator", *[(_GENERATOR, in_one_go(LONGER))] * 3),
 )
 
 
