@@ -84,13 +84,11 @@ REMEDIES = {
 # One schedule for all that the classifier learns, instead of two with a restart between them: with
 # the best remedy, and, for one seed, with the paper's equal weights.
 _NEW = ("--config.gan.discriminator_start=new", _RATE)
-FROM_NEW = {
-    "discriminator_start=new,discriminator_adversarial=0.1": (*_NEW, _GAME),
-    "discriminator_start=new": _NEW,
-    "discriminator_start=new,discriminator_adversarial=0.1,generator_steps=2000": (*_NEW, _GAME),
-}
+_LESS = "discriminator_start=new,discriminator_adversarial=0.1"
+_BETTER = f"{_LESS},generator_steps=2000"
+FROM_NEW = {_LESS: (*_NEW, _GAME), "discriminator_start=new": _NEW, _BETTER: (*_NEW, _GAME)}
 # Steps of the generator alone, where they are not WARM_UP: its PSNR still rises then.
-GENERATOR_STEPS = {list(FROM_NEW)[2]: 2000}
+GENERATOR_STEPS = {_BETTER: 2000}
 # What a longer game is played with. Neither network has learned all it can in STEPS.
 LONGER_REMEDIES = (
     "discriminator_adversarial=0.1",

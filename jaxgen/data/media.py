@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxgen.data.builders.images import IMAGE_SUFFIXES, open_image
+from jaxgen.data.builders.images import IMAGE_SUFFIXES, list_images, open_image
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +60,25 @@ def find_media(inputs: Iterable[str | Path]) -> list[MediaFile]:
     if not found:
         raise ValueError("no input: give an image, a video or a folder of them")
     return list(found.values())
+
+
+def find_pictures(media: str) -> list[MediaFile]:
+    """The images of a file or folder for those who read no videos, which the log names.
+
+    Args:
+        media: path of an image, or of a folder, which is searched to any depth.
+
+    Returns:
+        In a fixed order; [] where there is no image.
+    """
+    path = Path(media).expanduser()
+    if not media:
+        return []
+    for video in filter(is_video, [path] if path.is_file() else sorted(path.rglob("*"))):
+        _log.warning("skipped: %s: videos and animations are not read here", video)
+    if path.is_dir():
+        return [MediaFile(file.relative_to(path).as_posix(), file) for file in list_images(path)]
+    return [MediaFile(path.name, path)] if path.is_file() and not is_video(path) else []
 
 
 def read_frames(

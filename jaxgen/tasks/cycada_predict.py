@@ -3,7 +3,7 @@
 import csv
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from jax.sharding import Mesh
 from PIL import Image
 from tqdm import tqdm
 
-from jaxgen.data.builders import images
+from jaxgen.data.media import Frame, find_pictures, read_frames
 from jaxgen.tasks import cycada, cycada_data, cycada_evaluation, cycada_stages
-from jaxgen.tasks.prediction_files import list_pictures, remove_earlier
+from jaxgen.tasks.prediction_files import remove_earlier
 from jaxgen.training.config import config_hash
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
@@ -44,7 +44,7 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
     Raises:
         ConfigError: there is no input or none that can be read, or no network.
     """
-    path, files = Path(media).expanduser(), list_pictures(media)
+    files = find_pictures(media)
     if not files:
         raise ConfigError(f"--input={media!r}: name an image, or a folder that holds images.")
     stage = cycada_stages.final_stage(config, workdir)
@@ -52,50 +52,48 @@ def predict_files(config, workdir: Path, devices: Mesh, media: str) -> Path:
     predict = partial(cycada_evaluation.compile_predict(config, devices), variables)
     output = workdir / "predictions"
     output.mkdir(parents=True, exist_ok=True)
-    root = path if path.is_dir() else path.parent
-    inside = [file.relative_to(root) for file in files]
+    skipped: list[ValueError] = []
+
+    def skip(error: ValueError) -> None:
+        skipped.append(error)
+        _log.warning("skipped: %s", error)
+
+    frames = read_frames(tqdm(files, unit="image"), on_error=skip)
     source = cycada_data.open_split(config, "source", "validation")
     if cycada_data.is_segmentation(config):
-        names = dict(zip(files, output_names(inside), strict=True))
-        remove_earlier(_label_maps(output), files)
-        read = []
-        for file, picture in _readable(tqdm(files, unit="image")):
-            segment(config, predict, picture, output / names[file], source.palette)
-            read.append(file)
+        names = [file.name for file in files]
+        maps = dict(zip(names, output_names([Path(name) for name in names]), strict=True))
+        remove_earlier(_label_maps(output), [file.path for file in files])
+        for frame in frames:
+            picture = Image.fromarray(frame.image)
+            segment(config, predict, picture, output / maps[frame.name], source.palette)
     else:
-        rows = classify(config, predict, files, source.classes)
-        read = [file for file, *_ in rows]
+        rows = classify(config, predict, frames, source.classes)
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(("file", "class", "probability"))
         for file, name, probability in rows:
-            writer.writerow((file.relative_to(root), name, f"{probability:.4f}"))
+            writer.writerow((file, name, f"{probability:.4f}"))
         write_atomically(output / "predictions.csv", text.getvalue().encode())
-    if not read:
+    count = len(files) - len(skipped)
+    print(
+        f"wrote {count} predictions of the stage {stage!r}, {len(skipped)} unreadable files: "
+        f"{output}"
+    )
+    if not count:
         raise ConfigError(f"--input={media!r}: no image of it can be read.")
-    skipped = f", {len(files) - len(read)} unreadable files" if len(read) < len(files) else ""
-    print(f"wrote {len(read)} predictions of the stage {stage!r} to {output}{skipped}")
     return output
 
 
-def _readable(files) -> Iterator[tuple[Path, Image.Image]]:
-    """Pictures, turned upright as their EXIF tag says; one at a time is in memory."""
-    for file in files:
-        try:
-            yield file, images.open_image(file, upright=True)
-        except ValueError as error:
-            _log.warning("skipped: %s", error)
-
-
 def classify(
-    config, predict, files: Sequence[Path], classes: Sequence[str]
-) -> list[tuple[Path, str, float]]:
-    """(file, class, probability) of the pictures that can be read.
+    config, predict, frames: Iterable[Frame], classes: Sequence[str]
+) -> list[tuple[str, str, float]]:
+    """(name, class, probability) of pictures.
 
     Args:
         config: of the run.
         predict: uint8 [N, S, S, C] -> probabilities [N, K].
-        files: paths.
+        frames: of N pictures.
         classes: K names.
     """
     from jaxgen.data import labelled_images
@@ -103,14 +101,14 @@ def classify(
     as_square = partial(
         labelled_images.as_square, size=config.data.size, channels=config.data.channels
     )
-    pictures = {file: as_square(picture) for file, picture in _readable(files)}
+    pictures = {frame.name: as_square(Image.fromarray(frame.image)) for frame in frames}
     if not pictures:
         return []
     probabilities = predict(np.stack(list(pictures.values())))
     best = probabilities.argmax(-1)
     return [
-        (file, classes[label], row[label])
-        for file, label, row in zip(pictures, best, probabilities, strict=True)
+        (name, classes[label], row[label])
+        for name, label, row in zip(pictures, best, probabilities, strict=True)
     ]
 
 

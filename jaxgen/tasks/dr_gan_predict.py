@@ -21,10 +21,11 @@ from PIL import Image
 
 from jaxgen.data import face_alignment, head_pose, recognition_batches, text_files
 from jaxgen.data.builders import face_labels, images
+from jaxgen.data.media import find_pictures
 from jaxgen.metrics import recognition
 from jaxgen.tasks import dr_gan, dr_gan_evaluation, dr_gan_figures, dr_gan_report, dr_gan_stages
 from jaxgen.tasks.dr_gan_evaluation import Encoded
-from jaxgen.tasks.prediction_files import list_pictures, remove_earlier
+from jaxgen.tasks.prediction_files import remove_earlier
 from jaxgen.training.config import config_hash
 from jaxgen.training.errors import ConfigError
 from jaxgen.training.files import write_atomically
@@ -186,7 +187,7 @@ def read_pictures(config, media: str, landmarks: Landmarks | None) -> Pictures:
     """
     path = Path(media).expanduser()
     root = path if path.is_dir() else path.parent
-    pictures = _read(config, list_pictures(media), root, landmarks)
+    pictures = _read(config, [file.path for file in find_pictures(media)], root, landmarks)
     if pictures is None:
         raise ConfigError(f"{media!r}: name an image, or a folder that holds images of faces.")
     return pictures

@@ -7,7 +7,6 @@ the same folder starts anew: pictures of the first one show other people.
 
 import csv
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from jaxgen.data.builders import images
-from jaxgen.data.media import Frame, is_video
-
-_log = logging.getLogger(__name__)
+from jaxgen.data.media import Frame
 
 
 class PredictionFiles:
@@ -110,21 +106,6 @@ class PredictionFiles:
     def __exit__(self, kind, *_) -> None:
         # Interrupted: leave the lines, which are whole.
         (self.close if kind is None else self._close_files)()
-
-
-def list_pictures(media: str) -> list[Path]:
-    """The images to predict where videos are not read: a file, or all below a folder.
-
-    Videos and animations of a folder are named in the log. [] where there is no image.
-    """
-    path = Path(media).expanduser()
-    if not media:
-        return []
-    for video in filter(is_video, [path] if path.is_file() else sorted(path.rglob("*"))):
-        _log.warning("skipped: %s: videos and animations are not read here", video)
-    if path.is_dir():
-        return images.list_images(path)
-    return [path] if path.is_file() and not is_video(path) else []
 
 
 def remove_earlier(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from experiments import cycada
 from experiments.configs.cycada import camvid, default
-from jaxgen.data import hashing, label_maps
+from jaxgen.data import hashing, label_maps, media
 from jaxgen.tasks import cycada_data, cycada_pictures, cycada_predict, cycada_stages
 from jaxgen.tasks.cycada_schema import check_config
 from jaxgen.training.errors import ConfigError
@@ -387,7 +387,8 @@ def test_photographs_are_turned_upright_before_they_are_classified(tmp_path):
         return np.eye(10)[:1]
 
     config = default.get_config("smoke")
-    cycada_predict.classify(config, predict, [tmp_path / "a.png"], "0123456789")
+    frames = media.read_frames(media.find_pictures(str(tmp_path)))
+    cycada_predict.classify(config, predict, frames, "0123456789")
     np.testing.assert_array_equal(seen[0][0, ..., 0], np.asarray(upright))
 
 

@@ -395,12 +395,9 @@ def test_predict_identifies_ranks_and_turns_pictures(trained, gallery, tmp_path)
     assert all(row["turned"] == "yes" for row in rows)
     assert len(list(output.glob("*_poses.png"))) == len(list(output.glob("*_frontal.png"))) == 4
     # Drawings of an earlier run go: there is one picture less, and it is another first one.
-    assert (
-        dr_gan_predict.predict_files(
-            config, workdir, dr_gan.open_devices(config), media=str(gallery / "bert")
-        )
-        == output
-    )
+    devices = dr_gan.open_devices(config)
+    again = dr_gan_predict.predict_files(config, workdir, devices, media=str(gallery / "bert"))
+    assert again == output
     names = [f"000{k}_{k}_{kind}.png" for k in range(2) for kind in ("frontal", "poses")]
     assert sorted(path.name for path in output.glob("*.png")) == names
 

@@ -97,12 +97,16 @@ def test_it_has_a_gradient_of_its_own():
     x, kernel, grad = pair(9, (6, 6), (2, 3), 3, 1, 1)
 
     def size_of(gradient):
-        size = lambda x, g: jnp.square(gradient(x, g)).sum()  # noqa: E731
+        def size(x, g):
+            return jnp.square(gradient(x, g)).sum()
+
         return jax.jit(jax.grad(size, (0, 1)))(x, grad)
 
+    def of_the_library(x, g):
+        return jax.vjp(lambda k: library(x, k, 1, 1), kernel)[1](g)[0]
+
     found = size_of(lambda x, g: by_products(x, g, 3, stride=1, padding=1))
-    pull = lambda x, g: jax.vjp(lambda k: library(x, k, 1, 1), kernel)[1](g)[0]  # noqa: E731
-    expected = size_of(pull)
+    expected = size_of(of_the_library)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-2), found, expected
     )

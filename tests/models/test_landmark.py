@@ -154,6 +154,10 @@ def test_discriminator_of_the_paper_gives_3_x_3_logits():
     output, variables = shapes(PatchDiscriminator(), (2, 80, 80, 3), (2, 80, 80, 68))
     assert output.shape == (2, 3, 3, 1)
     assert parameter_count(variables) == 7_027_712 + 64 + 1 + 2 * 1408
+    # The default config's: 1/8 width, a layer less, on averages of 2 x 2 pixels.
+    net = PatchDiscriminator(width=1 / 8, depth=3)
+    _, variables = shapes(net, (2, 40, 40, 3), (2, 40, 40, 68))
+    assert parameter_count(variables) == 36_393
 
 
 def test_compact_discriminator_sees_image_and_heatmaps_through_noise():

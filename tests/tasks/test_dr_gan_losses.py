@@ -165,6 +165,11 @@ def test_least_squares_draws_its_line_at_one_half():
     fake = verdict(2)._replace(real=jnp.array([0.4, 0.3]))
     found = terms.accuracies(config, real, fake, labels, labels, every, every)
     assert (found["real"], found["fake"]) == (0.5, 1)
+    # The class "fake" has no such targets: what is more likely than not is taken for it.
+    config = tiny(**{"gan.loss": "least_squares", "gan.form": "fake_class"})
+    sure = jax.nn.logsumexp(real.identity, -1) - jnp.array([0.25, -0.25])  # of "fake"
+    found = terms.accuracies(config, *[real._replace(real=sure)] * 2, labels, labels, every, every)
+    assert (found["real"], found["fake"]) == (0.5, 0.5)
 
 
 def test_additive_margin_asks_for_more():

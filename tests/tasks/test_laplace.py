@@ -92,16 +92,17 @@ def test_adversarial_step_moves_both_players_and_counts_steps():
 
 
 def test_adversarial_gradient_comes_from_unlabelled_faces_only(monkeypatch):
+    config = tiny_config(**{"optimiser.weight_decay": 0.0})
+    unlabelled = batch()
+    unlabelled["labelled"]["mask"][:] = False
+    # Where nobody labels a point, nothing is known of real maps either.
+    _, history = run(config, unlabelled, 1)
+    assert history[0]["supervised"] == 0
+    assert history[0]["gradient_norm"] == 0
     # Without the supervised term, what moves the network is the critic.
     monkeypatch.setattr(laplace, "supervised_loss", lambda *_: jnp.zeros(()))
-    config = tiny_config(**{"optimiser.weight_decay": 0.0})
-    data = batch()
-    _, history = run(config, data, 1)
+    _, history = run(config, batch(), 1)
     assert history[0]["gradient_norm"] > 0
-    # Where nobody labels a point, nothing is known of real maps either.
-    data["labelled"]["mask"][:] = False
-    _, history = run(config, data, 1)
-    assert history[0]["gradient_norm"] == 0
 
 
 def test_missing_labels_may_be_nan():

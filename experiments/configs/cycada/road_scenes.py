@@ -6,8 +6,8 @@
 
 Rates and crops of the translation are the paper's, ImageNet weights are yours to name. Its 20
 epochs are what others found enough; the paper has CycleGAN's defaults. There is no identity loss,
-as in the paper's equations; a note in the released code has one of CycleGAN's weight 1 for GTA5:
---config.translation.weights.identity_source=10 --config.translation.weights.identity_target=10.
+as in the paper's equations. A note beside the released code translates GTA5 with CycleGAN's
+--identity 1, which is --config.translation.weights.identity_source=10 and identity_target=10 here.
 The target is that of the released code, Cityscapes' 2,975 images with fine labels, which are not
 used; --config.target.train_split=train_extra is the paper's.
 

@@ -39,7 +39,7 @@ def gan_sections() -> ml_collections.ConfigDict:
             extra_conv=True,
             coarse_image="tanh",
             global_skip=True,  # not in the paper: learns in minutes
-            train=schedule(steps=2000, batch_size=16, every=200),  # PSNR rises until then
+            train=schedule(steps=2000, batch_size=16, every=200),  # PSNR still rises then
             optimiser=optimiser(2e-3, schedule="cosine"),
         )
     )
